@@ -1,0 +1,231 @@
+"""Whether successive steps agree: the one scalar that a flat loss does not show.
+
+Every tenth step and the one before it. What is summed on an accelerator is read later like any other value.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
+
+import torch
+from torch._utils import _flatten_dense_tensors
+
+from .ring import HostRing, Slot, peek
+
+# Scalars looked at: all of a model that has no more, else pieces that together have as many.
+_MOST = 1 << 17
+_PIECES = 32
+# The classes that step from gradients the plain way: of others nobody knows what a change of weights means.
+_PLAIN = ("SGD", "RMSprop", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta")
+
+
+class Sums(NamedTuple):
+    """A few sums over the scalars that are looked at, as numbers or on their way, and their share of all scalars."""
+
+    values: Optional[Tuple[float, ...]]
+    slot: Optional[Slot]
+    share: float
+
+    def read(self) -> Tuple[float, ...]:
+        """The numbers, once they have arrived; gives the room back."""
+        if self.values is not None:
+            return self.values
+        if self.slot is None:
+            return ()
+        numbers = tuple(float(value) for value in self.slot.values)
+        self.slot.free()
+        return numbers
+
+
+class Piece(NamedTuple):
+    """A run of scalars of one parameter."""
+
+    param: torch.Tensor
+    start: int
+    stop: int
+
+
+class Direction:
+    """Samples the direction of one optimizer from the change of its weights over one step.
+
+    A model of up to 131,072 scalars is looked at whole. Of a larger one 32 pieces of 4,096 scalars are, at places
+    drawn once, each scalar being as likely as any other: the cosine is then that of the pieces, and `update_norm` and
+    `weight_norm` are estimates, those of the pieces scaled up by the root of their share. Memory for two copies of what
+    is looked at is all it takes.
+
+    Args:
+        ring: brings results to the host.
+    """
+
+    def __init__(self, ring: HostRing) -> None:
+        self._ring = ring
+        self._key: Tuple[int, ...] = ()
+        self._whole = True
+        self._share = 1.0
+        self._sign = 1.0
+        self._pieces: List[Piece] = []
+        self._params: List[torch.Tensor] = []
+        self._before: Optional[torch.Tensor] = None
+        self._gradient: Optional[torch.Tensor] = None
+        self._update: Optional[torch.Tensor] = None
+        self._lengths: Tuple[torch.Tensor, ...] = ()
+        self._square: Optional[float] = None
+        self.known = False
+
+    def look(self, optimizer: Any) -> bool:
+        """Take an optimizer's shape in, again after its groups have changed; whether it can be sampled."""
+        key = tuple(len(group["params"]) for group in optimizer.param_groups)
+        if key == self._key:
+            return self.known
+        self._key = key
+        self.forget()
+        params = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+        plain = all(
+            type(p) in (torch.Tensor, torch.nn.Parameter) and p.is_floating_point() and p.layout == torch.strided
+            for p in params
+        )
+        signs = {-1.0 if group.get("maximize") else 1.0 for group in optimizer.param_groups}
+        self.known = (
+            plain
+            and len(signs) == 1
+            and len({(p.device, p.dtype) for p in params}) == 1
+            and torch_class(optimizer) in _PLAIN
+        )
+        if self.known:
+            self._sign = signs.pop()
+            total = sum(p.numel() for p in params)
+            self._whole = total <= _MOST
+            self._pieces = [] if self._whole else pieces(params)
+            self._share = 1.0 if self._whole else sum(stop - start for _, start, stop in self._pieces) / total
+        return self.known
+
+    @property
+    def watched(self) -> bool:
+        """Whether the last step was watched, so that this one can be compared with it."""
+        return self._update is not None
+
+    @property
+    def watching(self) -> bool:
+        """Whether this step is being watched."""
+        return self._before is not None
+
+    def watch(self, optimizer: Any, flat: Optional[torch.Tensor], square: float) -> None:
+        """Before a step: keep its gradients and the weights.
+
+        Args:
+            optimizer: whose step it is.
+            flat: all gradients as one vector, where somebody made that.
+            square: its square.
+        """
+        self._params = self._with_gradient(optimizer)
+        self._gradient = self._gradients(flat)
+        self._square = square if self._gradient is flat else None
+        self._before = None if self._gradient is None else self._weights()
+
+    def after(self, wanted: bool) -> Optional[Sums]:
+        """After that step: <g,du> and |g|² where they are wanted, with du what the step changed."""
+        before, self._before = self._before, None
+        gradient, self._gradient = self._gradient, None
+        if before is None or gradient is None:
+            return None
+        weights = self._weights()
+        update = torch.sub(weights, before, out=before)
+        self._update = update
+        self._lengths = (torch.dot(update, update), torch.dot(weights, weights))
+        return self._bring(gradient, update, self._square) if wanted else None
+
+    def compare(self, optimizer: Any, flat: Optional[torch.Tensor], square: float) -> Optional[Sums]:
+        """Before the step after that: <g',du>, |g'|², |du|² and |w|², with g' its gradients and w its weights."""
+        update, self._update = self._update, None
+        params, self._params = self._params, []
+        now = self._with_gradient(optimizer)
+        # A parameter without a gradient in one of the two steps: the vectors would not fit each other.
+        if update is None or len(now) != len(params) or not all(a is b for a, b in zip(now, params)):
+            return None
+        self._params = params
+        gradient = self._gradients(flat)
+        if gradient is None:
+            return None
+        return self._bring(gradient, update, square if gradient is flat else None, *self._lengths)
+
+    def forget(self) -> None:
+        """Drop what was watched."""
+        self._before = self._gradient = self._update = None
+        self._lengths = ()
+
+    def _with_gradient(self, optimizer: Any) -> List[torch.Tensor]:
+        return [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+
+    def _gradients(self, flat: Optional[torch.Tensor]) -> Optional[torch.Tensor]:
+        found: List[torch.Tensor] = []
+        if self._whole:
+            if flat is not None:
+                return flat
+            found = [p.grad for p in self._params if p.grad is not None]
+        else:
+            for param, _, _ in self._pieces:
+                gradient = param.grad
+                if gradient is None:
+                    return None
+                found.append(gradient)
+        if not found or any(g.layout != torch.strided for g in found):
+            return None
+        if self._whole:
+            return _one(found)
+        return _one([g.reshape(-1)[start:stop] for g, (_, start, stop) in zip(found, self._pieces)])
+
+    def _weights(self) -> torch.Tensor:
+        if not self._whole:
+            return _one([param.reshape(-1)[start:stop] for param, start, stop in self._pieces])
+        if len(self._params) == 1:
+            # Flattening one tensor only looks at it from another side, and the step would change the copy too.
+            return _one([self._params[0].detach().clone()])
+        return _one(self._params)
+
+    def _bring(
+        self, gradient: torch.Tensor, update: torch.Tensor, square: Optional[float], *more: torch.Tensor
+    ) -> Optional[Sums]:
+        product = torch.dot(gradient, update)
+        if self._sign < 0:
+            product = -product
+        known = torch.dot(gradient, gradient) if square is None else square
+        if isinstance(known, torch.Tensor) and not product.is_cpu:
+            return Sums(None, self._ring.put(torch.stack((product, known, *more))), self._share)
+        numbers = [number for number in map(peek, (product, known, *more)) if number is not None]
+        return Sums(tuple(numbers), None, self._share) if len(numbers) == len(more) + 2 else None
+
+
+def _one(tensors: List[torch.Tensor]) -> torch.Tensor:
+    flat: torch.Tensor = _flatten_dense_tensors(tensors)
+    return flat.float() if flat.dtype in (torch.float16, torch.bfloat16) else flat
+
+
+def pieces(params: Sequence[torch.Tensor]) -> List[Piece]:
+    """Runs of scalars at places drawn once, each place among all scalars as likely as any other."""
+    # Our own generator: the job's must not move.
+    draw = random.Random(0)
+    total = sum(p.numel() for p in params)
+    length = _MOST // _PIECES
+    found: List[Piece] = []
+    taken = set()
+    # One place in each of as many equal parts, so that pieces are spread over the whole model.
+    for part in range(_PIECES):
+        place = int((part + draw.random()) * total / _PIECES)
+        for param in params:
+            if place < param.numel():
+                start = max(0, min(place, param.numel() - length))
+                if (id(param), start) not in taken:
+                    taken.add((id(param), start))
+                    found.append(Piece(param, start, min(start + length, param.numel())))
+                break
+            place -= param.numel()
+    return found
+
+
+def torch_class(optimizer: Any) -> Optional[str]:
+    """The nearest of an optimizer's classes that is torch's own."""
+    for cls in type(optimizer).__mro__:
+        if cls.__module__.startswith("torch.optim.") and cls is not torch.optim.Optimizer:
+            return str(cls.__name__)
+    return None

@@ -1,0 +1,100 @@
+"""The gradient's norm before a step."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, List, Optional
+
+import torch
+from torch._utils import _flatten_dense_tensors
+
+from .ring import HostRing, Number, peek
+
+# On a CPU one flat copy is cheaper than a call for each tensor while tensors are small; measured with cold caches.
+_SMALL = 1 << 14
+_FLAT = 1 << 19
+# A sum of squares in float32 within these has lost nothing; beyond them it is computed again in float64.
+_LEAST, _MOST = 1e-30, 1e38
+
+
+class GradientNorm:
+    """The L2 norm over all gradients of one optimizer.
+
+    In host memory it is known at once, and a finite norm is never given as infinite. On an accelerator it is computed
+    in the gradients' own precision, which overflows where a gradient passes 1e19, as the job's own clipping would.
+
+    Args:
+        ring: brings it to the host.
+    """
+
+    __slots__ = ("_count", "_host", "_ring", "_small", "flat", "known", "square")
+
+    def __init__(self, ring: HostRing) -> None:
+        self._ring = ring
+        self._count = -1
+        self._host = False
+        self._small = False
+        self.known = True
+        self.flat: Optional[torch.Tensor] = None
+        """All gradients as one vector, where the last call of `take` made that; may share memory with them."""
+        self.square = 0.0
+        """Its square, then."""
+
+    def gradients(self, optimizer: Any) -> List[torch.Tensor]:
+        """The gradients that the step is about to use."""
+        return [g for group in optimizer.param_groups for p in group["params"] if (g := p.grad) is not None]
+
+    def take(self, gradients: List[torch.Tensor], scale: Optional[torch.Tensor]) -> Optional[Number]:
+        """Compute it; `scale` is what a GradScaler left for the optimizer to divide by."""
+        self.flat = None
+        if len(gradients) != self._count:
+            self._look(gradients)
+        if not self.known or not gradients:
+            return None
+        if not self._host:
+            with torch.no_grad():
+                norm = torch.linalg.vector_norm(torch.stack(_norms(gradients)).float())
+                return self._ring.put(norm if scale is None else norm / scale)
+        if self._small:
+            flat = self.flat = _flatten_dense_tensors(gradients)
+            square = peek(torch.dot(flat, flat))
+            if square is None:
+                return None
+            self.square = square
+            value: Optional[float] = (
+                math.sqrt(square) if _LEAST < square < _MOST or square != square else _carefully([flat])
+            )
+        else:
+            with torch.no_grad():
+                value = peek(torch.linalg.vector_norm(torch.stack(_norms(gradients)).float()))
+                if value is not None and math.isinf(value):
+                    value = _carefully(gradients)
+        if scale is None or value is None:
+            return value
+        divisor = peek(scale)
+        return value / divisor if divisor else None
+
+    def _look(self, gradients: List[torch.Tensor]) -> None:
+        self._count = len(gradients)
+        kinds = {(g.device, g.dtype) for g in gradients}
+        # Sparse gradients, shards of a distributed tensor, several devices: the norm is unknown rather than wrong.
+        self.known = all(type(g) is torch.Tensor and g.layout == torch.strided for g in gradients)
+        self.known = self.known and len({device for device, _ in kinds}) == 1
+        if not self.known:
+            return
+        size = sum(g.numel() for g in gradients)
+        self._host = all(device.type == "cpu" for device, _ in kinds)
+        plain = len(kinds) == 1 and all(dtype in (torch.float32, torch.float64) for _, dtype in kinds)
+        self._small = plain and size <= min(_FLAT, _SMALL * len(gradients))
+
+
+def _norms(gradients: List[torch.Tensor]) -> List[torch.Tensor]:
+    found: List[torch.Tensor] = list(torch._foreach_norm(gradients))  # pyright: ignore[reportPrivateImportUsage]
+    return found
+
+
+def _carefully(tensors: List[torch.Tensor]) -> Optional[float]:
+    with torch.no_grad():
+        parts = [peek(torch.linalg.vector_norm(tensor, dtype=torch.float64)) for tensor in tensors]
+    known = [part for part in parts if part is not None]
+    return math.hypot(*known) if len(known) == len(parts) else None

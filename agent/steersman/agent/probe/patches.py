@@ -1,0 +1,191 @@
+"""The places in torch where the probe looks on, and how it leaves them."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from time import perf_counter_ns
+from typing import Any, Callable, List, Tuple
+
+import torch
+
+from .capture import Capture
+from .guard import Guard
+
+LOSSES = (
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "cosine_embedding_loss",
+    "cross_entropy",
+    "ctc_loss",
+    "gaussian_nll_loss",
+    "hinge_embedding_loss",
+    "huber_loss",
+    "kl_div",
+    "l1_loss",
+    "margin_ranking_loss",
+    "mse_loss",
+    "multi_margin_loss",
+    "multilabel_margin_loss",
+    "multilabel_soft_margin_loss",
+    "nll_loss",
+    "poisson_nll_loss",
+    "smooth_l1_loss",
+    "soft_margin_loss",
+    "triplet_margin_loss",
+)
+
+
+class Patches:
+    """Wraps a few of torch's functions, and puts the very same objects back.
+
+    Where somebody else wrapped ours meanwhile, ours stays in place underneath and only passes on.
+
+    Args:
+        capture: told what the functions saw.
+        guard: the border.
+        before_backward: called before each backward, for healing.
+    """
+
+    def __init__(self, capture: Capture, guard: Guard, before_backward: Callable[[], None]) -> None:
+        self._capture = capture
+        self._guard = guard
+        self._before_backward = before_backward
+        self._placed: List[Tuple[Any, str, Any, Any]] = []
+        self.asleep = False
+
+    def place(self) -> None:
+        """Wrap them."""
+        # Tensor.backward calls torch.autograd.backward by its name, so one place sees both.
+        self._wrap(torch.autograd, "backward", self._backward)
+        clip = sys.modules.get("torch.nn.utils.clip_grad")
+        if clip is not None and hasattr(clip, "_clip_grads_with_norm_") and hasattr(clip, "_get_total_norm"):
+            # clip_grad_norm_ calls these two by name, so that a script which imported it long ago is seen as well.
+            self._wrap(clip, "_get_total_norm", self._total_norm)
+            self._wrap(clip, "_clip_grads_with_norm_", self._clip)
+        else:
+            for holder in (clip, torch.nn.utils):
+                if holder is not None:
+                    self._wrap(holder, "clip_grad_norm_", self._clip_whole)
+        for name in LOSSES:
+            if hasattr(torch.nn.functional, name):
+                self._wrap(torch.nn.functional, name, self._loss)
+        scaler: Any = getattr(getattr(torch, "amp", None), "GradScaler", None) or torch.cuda.amp.GradScaler
+        self._wrap(scaler, "scale", self._scale)
+
+    def remove(self) -> None:
+        """Put the originals back."""
+        self.asleep = True
+        placed, self._placed = self._placed, []
+        for holder, name, original, wrapper in reversed(placed):
+            if getattr(holder, name, None) is wrapper:
+                setattr(holder, name, original)
+
+    def _wrap(self, holder: Any, name: str, make: Callable[[Any], Any]) -> None:
+        original = getattr(holder, name)
+        wrapper = functools.wraps(original)(make(original))
+        # torch.jit compiles what these name rather than the wrapper, as it does for its own script_if_tracing.
+        # (Set by name: written as attributes they would be mangled with this class's name.)
+        setattr(wrapper, "__original_fn", original)
+        setattr(wrapper, "__script_if_tracing_wrapper", True)
+        self._placed.append((holder, name, original, wrapper))
+        setattr(holder, name, wrapper)
+
+    def _backward(self, original: Any) -> Any:
+        capture, guard, heal, compiling = self._capture, self._guard, self._before_backward, torch.compiler.is_compiling
+
+        def backward(tensors: Any, grad_tensors: Any = None, *args: Any, **kwargs: Any) -> Any:
+            if not self.asleep and not guard.off and not compiling():
+                began = perf_counter_ns()
+                try:
+                    heal()
+                    capture.backward(tensors, grad_tensors is not None)
+                    capture.spent += perf_counter_ns() - began
+                except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
+                    guard.failed("in backward")
+            return original(tensors, grad_tensors, *args, **kwargs)
+
+        return backward
+
+    def _total_norm(self, original: Any) -> Any:
+        capture, guard = self._capture, self._guard
+
+        def get_total_norm(tensors: Any, norm_type: float = 2.0, *args: Any, **kwargs: Any) -> Any:
+            total = original(tensors, norm_type, *args, **kwargs)
+            if not self.asleep and not guard.off:
+                try:
+                    capture.norm(total, float(norm_type))
+                except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
+                    guard.failed("in clip_grad_norm_")
+            return total
+
+        return get_total_norm
+
+    def _clip(self, original: Any) -> Any:
+        capture, guard = self._capture, self._guard
+
+        def clip_grads_with_norm_(parameters: Any, max_norm: float, total_norm: Any, *args: Any, **kwargs: Any) -> Any:
+            if not self.asleep and not guard.off:
+                try:
+                    capture.clipped(total_norm, _gradients(parameters))
+                except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
+                    guard.failed("in clip_grad_norm_")
+            return original(parameters, max_norm, total_norm, *args, **kwargs)
+
+        return clip_grads_with_norm_
+
+    def _clip_whole(self, original: Any) -> Any:
+        capture, guard = self._capture, self._guard
+
+        def clip_grad_norm_(parameters: Any, max_norm: float, norm_type: float = 2.0, *args: Any, **kwargs: Any) -> Any:
+            if not isinstance(parameters, torch.Tensor):
+                parameters = list(parameters)
+            total = original(parameters, max_norm, norm_type, *args, **kwargs)
+            if not self.asleep and not guard.off:
+                try:
+                    capture.norm(total, float(norm_type))
+                    capture.clipped(total, _gradients(parameters))
+                except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
+                    guard.failed("in clip_grad_norm_")
+            return total
+
+        return clip_grad_norm_
+
+    def _loss(self, original: Any) -> Any:
+        capture, guard = self._capture, self._guard
+        training = torch.is_grad_enabled
+
+        def loss(*args: Any, **kwargs: Any) -> Any:
+            value = original(*args, **kwargs)
+            if training() or self.asleep or guard.off or torch.compiler.is_compiling():
+                return value
+            try:
+                capture.validation(value)
+            except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
+                guard.failed("in a loss function")
+            return value
+
+        return loss
+
+    def _scale(self, original: Any) -> Any:
+        capture, guard = self._capture, self._guard
+
+        def scale(scaler: Any, outputs: Any) -> Any:
+            scaled = original(scaler, outputs)
+            if not self.asleep and not guard.off:
+                try:
+                    capture.scaled(outputs, scaled)
+                except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
+                    guard.failed("in GradScaler.scale")
+            return scaled
+
+        return scale
+
+
+def _gradients(parameters: Any) -> int:
+    if isinstance(parameters, torch.Tensor):
+        return int(parameters.grad is not None)
+    if not isinstance(parameters, (list, tuple)):
+        # A generator would be empty afterwards.
+        return -1
+    return sum(parameter.grad is not None for parameter in parameters)

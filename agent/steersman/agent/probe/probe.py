@@ -1,0 +1,396 @@
+"""The probe: what it offers to `watch` and to the bootstrap that `steersman run` injects."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import platform
+import sys
+import time
+import weakref
+from typing import Any, Callable, Dict, List, Optional
+
+import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from . import packet
+from .budget import Budget
+from .capture import Capture
+from .channel import Channel
+from .config import ProbeConfig
+from .effect import replicas
+from .guard import Guard
+from .install import forget
+from .orders import Order, Orders
+from .overlay import Overlay
+from .patches import Patches
+from .ring import HostRing, peek
+from .rows import Row, Rows
+from .seen import Seen
+from .steps import Steps
+
+_LAST_MOMENT = 1.0  # seconds that the end of the job may be held up for what is still on its way
+
+
+class Probe:
+    """One guest in one training process. Made by `install`; nothing here raises into the user's loop.
+
+    Args:
+        config: who this process is and where its agent listens.
+    """
+
+    def __init__(self, config: ProbeConfig) -> None:
+        self.config = config
+        self.granted: Optional[str] = None
+        self._attempt = config.attempt_id
+        self._started_at = 0.0
+        self._pid = -1
+        self._closed = False
+        self._remove_later = False
+        self._told = 0  # optimizers that HELLO spoke of
+        self._seen: Dict[int, Seen] = {}
+        self._handles: List[Any] = []
+        self._ring = HostRing()
+        self._guard = Guard(self._say_once, self._switch_off)
+        self._capture = Capture(self._ring)
+        self._overlay = Overlay()
+        self._channel = Channel(config.socket_path, self._hello)
+        self._rows = Rows(self._channel, self._report, self._say)
+        self._orders = Orders(self._overlay, self._channel.send_note, self._hindrance)
+        self._steps = Steps(
+            self._capture,
+            self._rows,
+            self._ring,
+            self._overlay,
+            self._orders,
+            Budget(config.budget_fraction, config.budget_floor),
+            config.sample_every,
+            self._listen,
+            self._say,
+            self._guard,
+        )
+        self._patches = Patches(self._capture, self._guard, self._steps.before_backward)
+
+    @property
+    def job(self) -> str:
+        """The job's name: the one granted once the agent said so, else the one asked for."""
+        return self.granted or self.config.job
+
+    @property
+    def connected(self) -> bool:
+        """Whether an agent is at the other end, as far as is known."""
+        return self._channel.connected
+
+    @property
+    def inside_step(self) -> bool:
+        """Whether an optimizer step is being made at this moment, in any thread."""
+        return self._steps.inside
+
+    @property
+    def failures(self) -> int:
+        """How often the probe caught an error of its own."""
+        return self._guard.failures
+
+    def start(self) -> None:
+        """Install hooks and patches; called once by `install`."""
+        self._started_at = time.time()
+        self._pid = os.getpid()
+        self._patches.place()
+        self._handles = [register_optimizer_step_pre_hook(self._find)]
+        atexit.register(self._at_exit)
+        mine = weakref.ref(self)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=lambda: _forked(mine))
+
+    def see(self, optimizer: Any, model: Optional[Any] = None) -> None:
+        """Tell the probe of an optimizer before its first step, and connect to the agent (as `watch` does).
+
+        Nothing is kept of `model` yet; it is part of the surface for snapshots to come.
+        """
+        if self._closed or self._guard.off:
+            return
+        try:
+            seen = self._meet(optimizer)
+            if seen.number < 0:
+                self._steps.meet(seen, optimizer)
+            self._tend()
+        except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
+            self._guard.failed("in watch")
+
+    def log(self, val_loss: Any = None, set: str = "", **by_name: Any) -> None:
+        """Record a validation loss: `log(val_loss=x)`, `log(val_loss=x, set="test")` or `log(**{"val_loss/test": x})`.
+
+        A number or a scalar tensor, which is not waited for. It goes out with the next optimizer step. Once a script
+        logs its own, those the probe found by itself are no longer sent. A name that is not `val_loss` or
+        `val_loss/SET` is not taken, and an event says so.
+        """
+        if self._closed or self._guard.off:
+            return
+        try:
+            if val_loss is not None:
+                by_name["val_loss/" + set if set else "val_loss"] = val_loss
+            for name, value in by_name.items():
+                if name != "val_loss" and not name.startswith("val_loss/"):
+                    self._say("log_refused", f"log takes val_loss or val_loss/SET, not {name!r}", 1)
+                elif peek(value) is None and not (isinstance(value, torch.Tensor) and value.numel() == 1):
+                    number = _number(value)
+                    if number is None:
+                        self._say("log_refused", f"{name} is no number: {type(value).__name__}", 1)
+                    else:
+                        self._capture.log(name, number)
+                else:
+                    self._capture.log(name, value)
+        except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
+            self._guard.failed("in log")
+
+    def close(self, outcome: str = "finished", message: str = "") -> None:
+        """Send what is pending, say goodbye, take hooks, patches and overlay off. Safe to call twice.
+
+        While a thread is inside an optimizer step the hooks stay where they are, asleep: torch would raise in that
+        step if they went away under it. Calling it again later takes them off.
+
+        Args:
+            outcome: `finished` or `failed` where the job ends, `detached` where it goes on without the probe.
+            message: one sentence for people.
+        """
+        if self._closed:
+            if self._remove_later and not self._steps.inside:
+                self._remove_hooks()
+            return
+        self._closed = True
+        try:
+            if os.getpid() == self._pid and (self._steps.step >= 0 or self._channel.connected):
+                self._steps.finish()
+                self._rows.flush(_LAST_MOMENT)
+                self._channel.tend()
+                goodbye = {"outcome": outcome, "message": message, "time": time.time()}
+                self._channel.drain(_LAST_MOMENT)
+                self._channel.send_note(packet.pack_json(packet.BYE, goodbye))
+                self._channel.drain(_LAST_MOMENT)
+            self._channel.close()
+        except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
+            self._guard.failed("at the end")
+        self._uninstall()
+
+    def _uninstall(self) -> None:
+        self._patches.remove()
+        atexit.unregister(self._at_exit)
+        forget(self)
+        if self._steps.inside:
+            # The overlay comes off with the step's own post-hook.
+            self._remove_later = True
+            return
+        self._overlay.take_off()
+        self._remove_hooks()
+
+    def _remove_hooks(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        for seen in self._seen.values():
+            seen.unhook()
+        self._seen = {}
+        self._remove_later = False
+
+    # hooks, each with the border in it
+
+    def _find(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        """The global pre-hook: it only finds optimizers, and sees to the order of our hooks on them."""
+        if self._closed or self._guard.off or torch.compiler.is_compiling():
+            return
+        try:
+            seen = self._seen.get(id(optimizer))
+            if seen is None or seen.ref() is not optimizer:
+                seen = self._meet(optimizer)
+            if self._steps.running is None or not self._steps.inside:
+                seen.outermost(optimizer)
+        except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
+            self._guard.failed("when it met an optimizer")
+
+    def _meet(self, optimizer: Any) -> Seen:
+        seen = self._seen.get(id(optimizer))
+        if seen is not None and seen.ref() is optimizer:
+            return seen
+        seen = Seen(optimizer, self._ring)
+        self._seen[id(optimizer)] = seen
+        before, after = _hooks(self, seen)
+        seen.hook(before, after, self._before_state, self._after_state)
+        return seen
+
+    def _rescue(self) -> None:
+        """Whatever failed, the job gets its own learning rate back."""
+        try:
+            self._steps.heal()
+            self._overlay.take_off()
+        except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
+            self._guard.failed("when it took the overlay off")
+
+    def _before_state(self, optimizer: Any) -> None:
+        try:
+            self._steps.before_state()
+        except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
+            self._guard.failed("before a checkpoint")
+
+    def _after_state(self, optimizer: Any, state: Any) -> None:
+        try:
+            self._steps.after_state()
+        except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
+            self._guard.failed("after a checkpoint")
+
+    def _at_exit(self) -> None:
+        # Python leaves here what ended the program, where an exception did.
+        error = getattr(sys, "last_type", None)
+        if error is None:
+            self.close("finished")
+        else:
+            self.close("failed", f"{error.__name__} ended the program")
+
+    # talking with the agent
+
+    def _hello(self) -> Dict[str, Any]:
+        config = self.config
+        seen = [one for one in self._steps.stepping if one.ref() is not None]
+        rank = config.rank if config.rank is not None else _from_environment("RANK", 0)
+        world = config.world_size if config.world_size is not None else _from_environment("WORLD_SIZE", 1)
+        return {
+            "attempt_id": self._attempt,
+            "rank": rank,
+            "world_size": world,
+            "pid": os.getpid(),
+            "job": config.job,
+            "policy": config.policy,
+            "limits": config.limits,
+            "command": config.command[:512],
+            "way_in": config.way_in,
+            "started_at": self._started_at,
+            "planned_steps": config.planned_steps,
+            "torch": str(torch.__version__),
+            "python": platform.python_version(),
+            "device": seen[0].device() if seen else "cpu",
+            "optimizers": [one.describe() for one in seen],
+        }
+
+    def _tend(self) -> None:
+        met = len(self._steps.stepping)
+        if met != self._told:
+            self._told = met
+            self._channel.greet_again()
+            self._channel.flush()
+        self._channel.tend()
+
+    def _listen(self) -> None:
+        self._tend()
+        for message in self._channel.receive():
+            try:
+                kind = packet.kind_of(message)
+                body = packet.unpack_json(message)
+                if kind == packet.COMMAND:
+                    self._orders.take(body, self._steps.step + 1)
+                elif kind == packet.WELCOME:
+                    self.granted = str(body.get("job") or self.config.job)
+                    self._attempt = str(body.get("attempt_id") or self._attempt)
+                elif kind == packet.REFUSED:
+                    self._switch_off()
+                    self._guard.off = True
+            except (packet.PacketError, KeyError, TypeError, ValueError, AttributeError) as error:
+                self._say("command_malformed", f"the agent sent something that cannot be read: {error}", 1)
+
+    def _hindrance(self, order: Order) -> Optional[str]:
+        """Why the learning rate is left alone, in words, or None."""
+        ranks = replicas()
+        if ranks is not None:
+            return ranks
+        for seen in self._steps.stepping:
+            optimizer = seen.ref()
+            if optimizer is None:
+                continue
+            if not seen.judgement.allowed:
+                return seen.judgement.words
+            if seen.captured:
+                return (
+                    "the optimizer's step was captured in a graph, which replays the learning rate it was captured with"
+                )
+            if order.value is not None and peek(optimizer.param_groups[0]["lr"]) is None:
+                return "the learning rate is a tensor on a device: a value cannot be laid on it, a factor can"
+        return None
+
+    def _report(self, row: Row) -> None:
+        lr, own = [], []
+        for column, own_column in row.lr_columns:
+            if row.present >> column & 1:
+                lr.append(row.numbers[column])
+                own.append(row.numbers[own_column] if row.present >> own_column & 1 else row.numbers[column])
+        self._orders.report(row.due, row.step, lr, own)
+
+    def _say(self, kind: str, message: str, count: int) -> None:
+        event = {"time": time.time(), "step": self._steps.step, "kind": kind, "message": message, "count": count}
+        self._channel.send_note(packet.pack_json(packet.EVENT, event))
+
+    def _say_once(self, kind: str, message: str) -> None:
+        self._say(kind, message, 1)
+
+    def _switch_off(self) -> None:
+        self._patches.asleep = True
+        self._overlay.take_off()
+
+    def forked(self) -> None:
+        """In the child of a fork: it is another process, that has sent nothing and shares nothing with its parent."""
+        self._channel.forked()
+        self._capture.forget()
+        self._rows.forget()
+        self._steps.forget()
+        self._pid = os.getpid()
+
+
+def _hooks(probe: Probe, seen: Seen) -> Any:
+    """The two hooks of one instance. Torch's wrapper is their caller, and its frame names the step.
+
+    They hold what they need: every object between them and the work is looked for in memory at every step, where the
+    job's own tensors have just been.
+    """
+    frame_of: Callable[[int], Any] = sys._getframe
+    steps, guard, compiling = probe._steps, probe._guard, torch.compiler.is_compiling
+
+    def before(optimizer: Any, args: Any, kwargs: Any) -> Any:
+        if probe._closed or guard.off or compiling():
+            return None
+        try:
+            return steps.before(seen, optimizer, args, kwargs, frame_of(1))
+        except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
+            guard.failed("before a step")
+            return None
+
+    def after(optimizer: Any, args: Any, kwargs: Any) -> None:
+        if compiling():
+            return
+        try:
+            if probe._closed or guard.off:
+                probe._overlay.take_off()
+            else:
+                steps.after(seen, optimizer, frame_of(1))
+        except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
+            guard.failed("after a step")
+            probe._rescue()
+
+    return before, after
+
+
+def _forked(mine: Callable[[], Optional[Probe]]) -> None:
+    probe = mine()
+    if probe is not None:
+        try:
+            probe.forked()
+        except Exception:  # noqa: BLE001 - the border: an error here would be printed in the user's worker
+            probe._guard.off = True
+
+
+def _from_environment(name: str, default: int) -> int:
+    text = os.environ.get(name, "")
+    return int(text) if text.isdigit() else default
+
+
+def _number(value: Any) -> Optional[float]:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None

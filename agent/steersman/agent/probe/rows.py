@@ -1,0 +1,268 @@
+"""Rows: opened at a step, completed when their values have arrived on the host, sent in order."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple
+
+from . import packet
+from .capture import Loss
+from .channel import Channel
+from .direction import Sums
+from .orders import Order
+from .ring import Number, Slot
+
+LOSS, GRAD_NORM, STEP_TIME, CALLS, COSINE, UPDATE, WEIGHT, DECREASE = range(8)
+_FIXED = (
+    ("loss", ""),
+    ("grad_norm", ""),
+    ("step_time", "s"),
+    ("backward_calls", "1"),
+    ("hypergrad_cos", "1"),
+    ("update_norm", ""),
+    ("weight_norm", ""),
+    ("predicted_decrease", ""),
+)
+# Room for validation sets is kept free: a column each, of the 64 that a row may have.
+_LAST_LR = 56
+
+
+class Row:
+    """One sample in the making. Numbers that are known stand in it; for the others there are slots to wait for.
+
+    Most rows know all their numbers at once, so what else there can be stands on the class until it is needed.
+    """
+
+    time = 0.0
+    present = 0
+    norms = 0
+    complete = True
+    discarded = False
+    loss: Optional[Loss] = None
+    sums: Optional[Sums] = None
+    gain: Optional[Sums] = None
+    event: Any = None
+    waits: List[Slot]
+    late: Tuple[Tuple[int, Slot, int], ...] = ()
+    late_norms: Tuple[Slot, ...] = ()
+    lr_columns: Tuple[Tuple[int, int], ...] = ()
+    due: Sequence[Tuple[Order, str]] = ()
+
+    def __init__(self, step: int, columns: int) -> None:
+        self.step = step
+        self.numbers = [0.0] * columns
+
+    def set(self, column: int, value: float) -> None:
+        """A number that is known now."""
+        numbers = self.numbers
+        if column >= len(numbers):
+            numbers.extend([0.0] * (column + 1 - len(numbers)))
+        numbers[column] = value
+        self.present |= 1 << column
+
+    def wait(self, slot: Optional[Slot]) -> None:
+        """Not complete before this has arrived and been read; None: before something at hand has been read."""
+        if self.complete:
+            self.complete = False
+            self.waits = []
+        if slot is not None:
+            self.waits.append(slot)
+
+    def add_loss(self, loss: Loss) -> None:
+        """The loss of this row's backward calls."""
+        self.set(CALLS, loss.calls)
+        if loss.slots:
+            self.loss = loss
+            for slot in loss.slots:
+                self.wait(slot)
+        elif loss.scalars and not loss.lost:
+            self.set(LOSS, loss.total * loss.scale)
+
+    def add_norm(self, norm: Number) -> None:
+        """The norm of one optimizer's gradients."""
+        self.norms += 1
+        if isinstance(norm, Slot):
+            self.late_norms += (norm,)
+            self.wait(norm)
+        else:
+            self._join_norm(norm)
+
+    def _join_norm(self, norm: float) -> None:
+        before = self.numbers[GRAD_NORM] if self.present >> GRAD_NORM & 1 else 0.0
+        self.set(GRAD_NORM, math.hypot(norm, before) if before else norm)
+
+    def expect(self, column: int, slot: Slot, calls: int = 1) -> None:
+        """A number that is on its way, to be divided by `calls`."""
+        self.late += ((column, slot, calls),)
+        self.wait(slot)
+
+    def arrived(self) -> bool:
+        """Whether every number is on the host."""
+        if self.event is not None and not self.event.query():
+            return False
+        waits = self.waits
+        while waits and waits[-1].arrived():
+            waits.pop()
+        return not waits
+
+    def read(self) -> None:
+        """Turn what arrived into numbers and give the slots back."""
+        loss = self.loss
+        if loss is not None:
+            if not loss.lost:
+                self.set(LOSS, loss.value())
+            for slot in loss.slots:
+                slot.free()
+        for slot in self.late_norms:
+            self._join_norm(float(slot.values[0]))
+            slot.free()
+        if self.sums is not None:
+            self._read_sums(self.sums)
+        if self.gain is not None:
+            self._read_gain(self.gain)
+        for column, slot, calls in self.late:
+            self.set(column, float(slot.values[0]) / calls)
+            slot.free()
+
+    def _read_sums(self, sums: Sums) -> None:
+        found = sums.read()
+        if len(found) != 4:
+            return
+        dot, gradient, update, weight = found
+        size = math.sqrt(gradient) * math.sqrt(update) if gradient >= 0 and update >= 0 else math.nan
+        if size > 0 and math.isfinite(size) and math.isfinite(dot):
+            self.set(COSINE, max(-1.0, min(1.0, -dot / size)))
+        if math.isfinite(update):
+            self.set(UPDATE, math.sqrt(update / sums.share))
+        if math.isfinite(weight):
+            self.set(WEIGHT, math.sqrt(weight / sums.share))
+
+    def _read_gain(self, gain: Sums) -> None:
+        found = gain.read()
+        if len(found) != 2:
+            return
+        promised = found[0] / gain.share
+        # The job may have clipped: the loss falls along the gradient as it was, not as it was cut.
+        cut = math.sqrt(found[1]) if found[1] > 0 else 0.0
+        norm = self.numbers[GRAD_NORM] if self.norms == 1 else math.nan
+        if gain.share == 1.0 and cut > 0 and math.isfinite(norm):
+            promised *= norm / cut
+        if math.isfinite(promised):
+            self.set(DECREASE, -promised)
+
+
+class Rows:
+    """The columns of this process, and the rows that wait for their values.
+
+    Args:
+        channel: where rows go.
+        report: takes a completed row whose read-back somebody waits for.
+        say: takes (kind, message, count).
+    """
+
+    def __init__(self, channel: Channel, report: Callable[[Row], None], say: Callable[[str, str, int], None]) -> None:
+        self._channel = channel
+        self._report = report
+        self._say = say
+        self._columns: List[Tuple[str, str]] = list(_FIXED)
+        self._index: Dict[str, int] = {}
+        self._schema = -1
+        self._pack: Any = None
+        self._pending: Deque[Row] = deque()
+        self._cut = False
+
+    def lr_columns(self, optimizer: int, groups: int) -> List[Tuple[int, int]]:
+        """The columns of an optimizer's groups, as (lr, own_lr); fewer than groups where a row has no more room."""
+        found: List[Tuple[int, int]] = []
+        for group in range(groups):
+            name = str(group) if optimizer == 0 else f"{optimizer}.{group}"
+            if "lr/" + name not in self._index and len(self._columns) + 2 > _LAST_LR:
+                if not self._cut:
+                    self._cut = True
+                    self._say("columns_cut", f"more parameter groups than a row has columns for: {name} is left out", 1)
+                break
+            found.append((self.column("lr/" + name), self.column("own_lr/" + name)))
+        return found
+
+    def column(self, name: str, unit: str = "") -> int:
+        """The column of this name, made where it is new; -1 where a row has no more room."""
+        index = self._index.get(name)
+        if index is None:
+            if len(self._columns) >= packet.MAX_COLUMNS:
+                return -1
+            index = len(self._columns)
+            self._columns.append((name, unit))
+            self._index[name] = index
+            self._pack = None
+        return index
+
+    def open(self, step: int) -> Row:
+        """A row for a step."""
+        return Row(step, len(self._columns))
+
+    def finish(self, row: Row) -> None:
+        """Nothing more will be added to this row."""
+        if self._pending:
+            self._pending.append(row)
+            self.drain()
+        elif row.complete:
+            self._send(row)
+        elif row.arrived():
+            self._complete(row)
+        else:
+            self._pending.append(row)
+
+    def abandon(self, loss: Loss) -> None:
+        """Take a loss that no row wants; its room may be used again only when the value has arrived."""
+        if not loss.slots:
+            return
+        row = Row(-1, len(_FIXED))
+        row.add_loss(loss)
+        row.discarded = True
+        self._pending.append(row)
+
+    def drain(self) -> bool:
+        """Send the rows whose values have arrived, in order; whether none is left."""
+        pending = self._pending
+        while pending:
+            row = pending[0]
+            if not row.complete and not row.arrived():
+                return False
+            pending.popleft()
+            self._complete(row)
+        return True
+
+    def _complete(self, row: Row) -> None:
+        if not row.complete:
+            row.read()
+        if not row.discarded:
+            self._send(row)
+
+    def _send(self, row: Row) -> None:
+        columns = len(self._columns)
+        if self._pack is None:
+            self._schema += 1
+            self._pack = packet.row_struct(columns).pack
+            self._channel.declare(self._schema, packet.schema(self._schema, self._columns))
+        numbers = row.numbers
+        if len(numbers) < columns:
+            numbers.extend([0.0] * (columns - len(numbers)))
+        channel = self._channel
+        message = self._pack(
+            packet.ROW, packet.VERSION, self._schema, channel.next_seq, row.step, row.time, row.present, *numbers
+        )
+        channel.send_row(message, self._schema)
+        if row.due:
+            self._report(row)
+
+    def flush(self, seconds: float) -> None:
+        """At the end of the job, and only there: wait a moment for the values that are still on their way."""
+        deadline = time.monotonic() + seconds
+        while not self.drain() and time.monotonic() < deadline:
+            time.sleep(0.002)
+
+    def forget(self) -> None:
+        """Drop what waits, as after a fork."""
+        self._pending.clear()

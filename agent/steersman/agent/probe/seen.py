@@ -1,0 +1,100 @@
+"""An optimizer that the probe has met."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any, Callable, List, Tuple
+
+import torch
+
+from .direction import Direction
+from .effect import effect_of
+from .norm import GradientNorm
+from .ring import HostRing
+
+
+class Seen:
+    """What the probe knows of one optimizer, and its hooks on that instance.
+
+    Args:
+        optimizer: held weakly.
+        number: in the order in which optimizers were first stepped or shown.
+        ring: where values are copied to.
+    """
+
+    __slots__ = (
+        "captured", "columns", "count", "cuda", "direction", "handles", "judgement", "norm", "number", "post_id",
+        "pre_id", "ref",
+    )  # fmt: skip
+
+    def __init__(self, optimizer: Any, ring: HostRing) -> None:
+        self.ref = weakref.ref(optimizer)
+        self.number = -1
+        self.columns: List[Tuple[int, int]] = []
+        self.count = 0
+        self.captured = False
+        self.cuda = any(p.device.type == "cuda" for group in optimizer.param_groups for p in group["params"])
+        self.judgement = effect_of(optimizer)
+        self.norm = GradientNorm(ring)
+        self.direction = Direction(ring)
+        self.handles: List[Any] = []
+        self.pre_id = self.post_id = -1
+
+    def hook(
+        self,
+        before: Callable[..., Any],
+        after: Callable[..., Any],
+        before_state: Callable[..., Any],
+        after_state: Callable[..., Any],
+    ) -> None:
+        """Register the hooks on the instance. Never while a step of it is being made, except from a global pre-hook."""
+        optimizer = self.ref()
+        if optimizer is None:
+            return
+        pre = optimizer.register_step_pre_hook(before)
+        post = optimizer.register_step_post_hook(after)
+        self.pre_id, self.post_id = pre.id, post.id
+        self.handles = [pre, post]
+        if hasattr(optimizer, "register_state_dict_pre_hook"):
+            self.handles.append(optimizer.register_state_dict_pre_hook(before_state))
+            self.handles.append(optimizer.register_state_dict_post_hook(after_state))
+
+    def outermost(self, optimizer: Any) -> None:
+        """Make our pre-hook the last and our post-hook the first of the instance's.
+
+        Called from the global pre-hook, before torch walks the instance's hooks.
+        """
+        pre = optimizer._optimizer_step_pre_hooks
+        if next(reversed(pre), None) != self.pre_id and self.pre_id in pre:
+            pre.move_to_end(self.pre_id)
+        post = optimizer._optimizer_step_post_hooks
+        if next(iter(post), None) != self.post_id and self.post_id in post:
+            post.move_to_end(self.post_id, last=False)
+
+    def unhook(self) -> None:
+        """Take the hooks off."""
+        for handle in self.handles:
+            handle.remove()
+        self.handles = []
+
+    def describe(self) -> Any:
+        """What HELLO says of it."""
+        optimizer = self.ref()
+        groups = [] if optimizer is None else optimizer.param_groups
+        prefix = "" if self.number <= 0 else f"{self.number}."
+        kind = object if optimizer is None else type(optimizer)
+        return {
+            "class_name": f"{kind.__module__}.{kind.__qualname__}",
+            "groups": [f"{prefix}{index}" for index in range(len(groups))],
+            "parameters": sum(p.numel() for group in groups for p in group["params"]),
+            "overlay": self.judgement.words,
+        }
+
+    def device(self) -> str:
+        """Where its parameters are."""
+        optimizer = self.ref()
+        for group in [] if optimizer is None else optimizer.param_groups:
+            for param in group["params"]:
+                if isinstance(param, torch.Tensor):
+                    return str(param.device)
+        return "cpu"

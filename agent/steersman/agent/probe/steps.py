@@ -1,0 +1,393 @@
+"""What happens around an optimizer's step: the overlay goes on and comes off, and one row is gathered."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any, Callable, Dict, List, Optional, Set
+
+import torch
+
+from .budget import Budget
+from .capture import Capture
+from .guard import Guard
+from .orders import Orders
+from .overlay import Overlay
+from .ring import HostRing, Number, Slot, peek
+from .rows import CALLS, STEP_TIME, Row, Rows
+from .running import Running
+from .seen import Seen
+
+_now = time.perf_counter_ns
+_thread = threading.get_ident
+# What was done on a step, as bits: steps on which the same was done have costs that can be compared.
+_ROW, _NORM, _DIRECTION = 1, 2, 4
+
+
+class Steps:
+    """Follows the steps of all optimizers of this process.
+
+    A round is what happens between two rounds of backward calls; each gives one row. With one optimizer a round is a
+    step. With several, the row is kept open until the next backward, or until one of them steps again.
+
+    Args:
+        capture: what the patched functions saw.
+        rows: where rows go.
+        ring: where values are copied to.
+        overlay: what is laid on.
+        orders: what is asked for.
+        budget: what the probe may cost.
+        sample_every: steps between two samples of the direction.
+        listen: called before a step, now and then: read what the agent says.
+        say: takes (kind, message, count).
+        guard: the border.
+
+    Attributes:
+        running: the step that is being made, or one that ended with an exception and is not healed yet.
+        stepping: the optimizers that step, in the order of their numbers.
+        step: number of the open or last round; -1 before the first.
+    """
+
+    def __init__(
+        self,
+        capture: Capture,
+        rows: Rows,
+        ring: HostRing,
+        overlay: Overlay,
+        orders: Orders,
+        budget: Budget,
+        sample_every: int,
+        listen: Callable[[], None],
+        say: Callable[[str, str, int], None],
+        guard: Guard,
+    ) -> None:
+        self._guard = guard
+        self._capture = capture
+        self._rows = rows
+        self._ring = ring
+        self._overlay = overlay
+        self._orders = orders
+        self._budget = budget
+        self._sample_every = sample_every
+        self._listen = listen
+        self._say = say
+        self.running: Optional[Running] = None
+        self._members: Set[int] = set()
+        self._row: Optional[Row] = None
+        self._ended = 0
+        self._listened = 0
+        self._spent = 0
+        self._measured = 0
+        self._kind = 0
+        self._interrupted = 0
+        self._written = 0
+        self.stepping: List[Seen] = []
+        self.step = -1
+
+    @property
+    def inside(self) -> bool:
+        """Whether a step is being made at this moment, in any thread."""
+        return self.running is not None and self.running.alive()
+
+    def before(self, seen: Seen, optimizer: Any, args: Any, kwargs: Dict[str, Any], frame: Any) -> Any:
+        """The last pre-hook of an instance: new arguments where the closure was wrapped, else None."""
+        began = _now()
+        running = self.running
+        if running is not None:
+            if running.alive():
+                return None
+            self.heal()
+        if seen.cuda and torch.cuda.is_current_stream_capturing():
+            seen.captured = True
+            return None
+        running = self.running = Running(seen, frame, _thread())
+        if seen.number < 0:
+            self.meet(seen, optimizer)
+        if began - self._listened > 10_000_000:
+            self._listened = began
+            self._listen()
+        self._begin_round(seen)
+        closure = args[1] if len(args) > 1 else kwargs.get("closure") if kwargs else None
+        if closure is not None and callable(closure):
+            wrapped = self._around(closure, running, optimizer)
+            self._overlay.lay(optimizer)
+            self._spent += _now() - began
+            if len(args) > 1:
+                return (args[0], wrapped, *args[2:]), kwargs
+            return args, dict(kwargs, closure=wrapped)
+        self._look(seen, optimizer)
+        if self._overlay.in_force:
+            self._overlay.lay(optimizer)
+        self._spent += _now() - began
+        return None
+
+    def meet(self, seen: Seen, optimizer: Any) -> None:
+        """An optimizer that steps by itself, or was shown to us: it gets its number and columns."""
+        seen.number = len(self.stepping)
+        self.stepping.append(seen)
+        seen.columns = self._rows.lr_columns(seen.number, len(optimizer.param_groups))
+
+    def _begin_round(self, seen: Seen) -> None:
+        if self._members and id(seen) not in self._members and not self._capture.backward_since_step:
+            self._members.add(id(seen))
+            return
+        if self._row is not None:
+            self.end_round()
+        if len(self._members) != 1 or id(seen) not in self._members:
+            self._members = {id(seen)}
+        self.step += 1
+        self._kind = 0
+        if self._orders.open:
+            self._orders.begin(self.step)
+        if self._overlay.in_force:
+            self._overlay.advance(self._first_lr())
+        if self.step % self._budget.rows_every == 0 or self._orders.open:
+            self._row = self._rows.open(self.step)
+            self._kind = _ROW
+        if self._capture.backward_since_step:
+            self._take_loss()
+
+    def _first_lr(self) -> Any:
+        optimizer = self.stepping[0].ref()
+        return None if optimizer is None else self._overlay.own_of(optimizer.param_groups[0])
+
+    def _take_loss(self) -> None:
+        loss = self._capture.take_loss()
+        row = self._row
+        if row is not None and not row.present >> CALLS & 1:
+            row.add_loss(loss)
+            return
+        self._rows.abandon(loss)
+
+    def _look(self, seen: Seen, optimizer: Any) -> None:
+        """Read the gradients that the step will use, without waiting for them."""
+        began = _now()
+        budget, capture, row = self._budget, self._capture, self._row
+        wanted = row is not None and self.step % budget.norm_every == 0
+        norm = seen.norm
+        if wanted or capture.clips:
+            scale = optimizer.__dict__.get("grad_scale")
+            gradients = norm.gradients(optimizer)
+            clip = capture.take_clip(len(gradients)) if capture.clips else None
+            found: Optional[Number] = None
+            if clip is not None:
+                found = self._ring.bring(clip)
+            elif wanted:
+                found = norm.take(gradients, scale)
+                self._kind |= _NORM
+            if found is not None and row is not None:
+                row.add_norm(found)
+        every = budget.norm_every * self._sample_every
+        if seen.direction.watched or seen.count % every == every - 1:
+            self._sample(seen, optimizer, row, every)
+        norm.flat = None
+        self._measured += _now() - began
+
+    def _sample(self, seen: Seen, optimizer: Any, row: Optional[Row], every: int) -> None:
+        """One step in ten is watched, and the gradients of the step after it are compared with what it changed."""
+        direction, flat = seen.direction, seen.norm.flat
+        if optimizer.__dict__.get("grad_scale") is not None or not direction.look(optimizer):
+            direction.forget()
+            return
+        self._kind |= _DIRECTION
+        with torch.no_grad():
+            if direction.watched:
+                if row is not None and row.sums is None:
+                    row.sums = direction.compare(optimizer, flat, seen.norm.square)
+                    if row.sums is not None:
+                        row.wait(row.sums.slot)
+                else:
+                    direction.forget()
+            if seen.count % every == every - 1:
+                direction.watch(optimizer, flat, seen.norm.square)
+
+    def _around(self, closure: Callable[[], Any], running: Running, optimizer: Any) -> Callable[[], Any]:
+        """The job's closure, which sees its own LR, and after which gradients are new for the first time."""
+        guard = self._guard
+
+        def wrapped() -> Any:
+            lifted: List[Any] = []
+            try:
+                lifted = self._overlay.lift()
+            except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
+                guard.failed("before a closure")
+            value = closure()
+            try:
+                if self.running is running and not guard.off:
+                    if not running.closed:
+                        running.closed = True
+                        self._returned(running, optimizer)
+                    self._overlay.relay(lifted)
+            except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
+                guard.failed("after a closure")
+            return value
+
+        return wrapped
+
+    def _returned(self, running: Running, optimizer: Any) -> None:
+        """The closure has returned for the first time in this step."""
+        began = _now()
+        if self._capture.backward_since_step:
+            self._take_loss()
+        self._look(running.seen, optimizer)
+        self._spent += _now() - began
+
+    def after(self, seen: Seen, optimizer: Any, frame: Any) -> None:
+        """The first post-hook of an instance."""
+        running = self.running
+        if running is None or running.frame is not frame:
+            return
+        began = _now()
+        self.running = None
+        running.frame = None
+        overlay = self._overlay
+        row = self._row
+        laid = bool(overlay.laid_on)
+        if len(seen.columns) < len(optimizer.param_groups):
+            seen.columns = self._rows.lr_columns(seen.number, len(optimizer.param_groups))
+        if row is not None:
+            self._read_lrs(seen, optimizer, row, laid)
+        if laid:
+            written = overlay.take_off()
+            if written:
+                self._written += written
+                if self._written == written:
+                    words = (
+                        "the job set its own learning rate inside a step while an overlay was in force: the job's wins"
+                    )
+                    self._say("overlay_overwritten", words, written)
+        if seen.direction.watching:
+            self._after_sample(seen, row)
+        seen.count += 1
+        now = _now()
+        taken = (now - self._ended) * 1e-9 if self._ended else None
+        self._ended = now
+        if row is not None:
+            row.time = time.time()
+            if taken is not None and not row.present >> STEP_TIME & 1:
+                row.set(STEP_TIME, taken)
+            if seen.cuda:
+                row.event = torch.cuda.Event()
+                row.event.record()
+                row.wait(None)
+        if len(self.stepping) == 1:
+            self.end_round()
+        if taken is not None:
+            spent = self._spent + self._capture.spent + _now() - began
+            for gap in self._budget.note(taken, spent, self._measured, self._kind):
+                self._say(gap.kind, gap.message, gap.every)
+        self._spent = self._capture.spent = self._measured = 0
+
+    def _read_lrs(self, seen: Seen, optimizer: Any, row: Row, laid: bool) -> None:
+        for columns, group in zip(seen.columns, optimizer.param_groups):
+            lr = group["lr"]
+            if type(lr) is float:
+                row.set(columns[0], lr)
+            else:
+                self._note(row, columns[0], lr)
+            if laid:
+                self._note(row, columns[1], self._overlay.own_of(group))
+        if self._orders.open:
+            row.lr_columns += tuple(seen.columns)
+
+    def _note(self, row: Row, column: int, lr: Any) -> None:
+        number = peek(lr)
+        if number is not None:
+            row.set(column, number)
+        elif isinstance(lr, torch.Tensor) and lr.numel() == 1 and not lr.is_cpu:
+            slot = self._ring.put(lr.detach().reshape(()))
+            if slot is not None:
+                row.expect(column, slot)
+
+    def _after_sample(self, seen: Seen, row: Optional[Row]) -> None:
+        began = _now()
+        with torch.no_grad():
+            gain = seen.direction.after(row is not None and row.gain is None)
+        if gain is not None and row is not None:
+            row.gain = gain
+            row.wait(gain.slot)
+        self._measured += _now() - began
+
+    def end_round(self) -> None:
+        """The open round is over: its row goes out."""
+        row, self._row = self._row, None
+        if row is None:
+            return
+        if not row.time:
+            # Its step ended with an exception.
+            row.discarded = True
+            row.wait(None)
+            self._rows.finish(row)
+            return
+        if self._capture.validated:
+            self._validate(row)
+        if self._orders.open:
+            row.due = self._orders.made()
+        self._rows.finish(row)
+
+    def _validate(self, row: Row) -> None:
+        for name, found in self._capture.take_validation().items():
+            column = self._rows.column(name)
+            if column < 0:
+                continue
+            total = self._ring.bring(found.total.reshape(())) if isinstance(found.total, torch.Tensor) else found.total
+            if isinstance(total, Slot):
+                row.expect(column, total, found.calls)
+            elif total is not None:
+                row.set(column, total / found.calls)
+
+    def finish(self) -> None:
+        """The job ends: the open row goes out, and one more for validation losses that came after the last step."""
+        self.end_round()
+        if self._capture.validated and self.step >= 0:
+            row = self._rows.open(self.step)
+            row.time = time.time()
+            self._validate(row)
+            self._rows.finish(row)
+
+    def before_backward(self) -> None:
+        """Backward begins: a row that waited for other optimizers is over, and an unfinished step is healed."""
+        if self.running is not None:
+            if self.running.alive():
+                return
+            self.heal()
+        if self._row is not None:
+            self.end_round()
+
+    def heal(self) -> None:
+        """A step ended with an exception: what it left of the overlay comes off before anything else happens."""
+        running, self.running = self.running, None
+        if running is None:
+            return
+        if self._overlay.laid_on:
+            self._overlay.take_off()
+            self._interrupted += 1
+            if self._interrupted == 1:
+                words = "a step ended without torch's post-hooks, as after an exception; its overlay was taken off"
+                self._say("step_interrupted", words, 1)
+
+    def before_state(self) -> None:
+        """A checkpoint is about to be taken: it never sees the overlay."""
+        running = self.running
+        if running is None:
+            return
+        if running.alive():
+            running.lifted = self._overlay.lift()
+        else:
+            self.heal()
+
+    def after_state(self) -> None:
+        """A checkpoint was taken inside a step."""
+        running = self.running
+        if running is not None and running.lifted:
+            lifted, running.lifted = running.lifted, None
+            self._overlay.relay(lifted)
+
+    def forget(self) -> None:
+        """In the child of a fork: nothing of the parent's round is ours."""
+        self._overlay.take_off()
+        self.running = None
+        self._row = None
+        self._members = set()
+        self._ended = 0
+        self.step = -1

@@ -1,0 +1,142 @@
+"""Numbers and names as people read them: short, aligned, and free of terminal control characters."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+UNKNOWN = "–"
+"""Stands where a number is not known."""
+
+# C0 and C1 controls, DEL, line and paragraph separators, and the marks that turn the direction of text around: a job's
+# name or message is somebody else's text, and must neither move the cursor nor disguise itself.
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+# whole escape sequences go, so that "\x1b[31m" does not leave "[31m" behind
+_ESCAPES = re.compile("(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b\\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\\\|\x9c)?")
+_SPARKS = "▁▂▃▄▅▆▇█"
+
+
+def clean(text: str, limit: int = 2000) -> str:
+    r"""`text` without terminal escapes and control characters, on one line, at most `limit` characters long.
+
+    Example:
+        >>> clean("\x1b[31mred\x1b[0m\nline")
+        'red line'
+    """
+    plain = _ESCAPES.sub("", text)
+    plain = _CONTROLS.sub(lambda match: " " if match[0] in "\n\r\t\u2028\u2029" else "", plain)
+    return plain if len(plain) <= limit else plain[: limit - 1] + "…"
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A number with `digits` significant digits, in scientific notation where plain digits would be long.
+
+    Example:
+        >>> number(0.00031), number(2.5), number(12345678.0), number(None)
+        ('3.1e-4', '2.5', '1.235e7', '–')
+    """
+    if value is None or math.isnan(value):
+        return UNKNOWN
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    if value == 0:
+        return "0"
+    if 1e-3 <= abs(value) < 1e6:
+        text = f"{value:.{digits}g}"
+        return f"{value:.0f}" if "e" in text else text
+    mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
+    if "." in mantissa:
+        mantissa = mantissa.rstrip("0").rstrip(".")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def factor(value: float | None) -> str:
+    """A factor as `×0.5`, or `×1/16` where it is the inverse of a whole number above ten.
+
+    Example:
+        >>> factor(0.5), factor(0.0625), factor(None)
+        ('×0.5', '×1/16', '–')
+    """
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    if 0 < value < 0.1 and abs(1 / value - round(1 / value)) < 1e-6 / value:
+        return f"×1/{round(1 / value)}"
+    return f"×{number(value, 3)}"
+
+
+def count(value: int | None) -> str:
+    """A whole number with thin groups of thousands.
+
+    Example:
+        >>> count(1234567), count(None)
+        ('1,234,567', '–')
+    """
+    return UNKNOWN if value is None else f"{value:,}"
+
+
+def percent(value: float) -> str:
+    """A share as whole percent.
+
+    Example:
+        >>> percent(0.914)
+        '91 %'
+    """
+    return f"{round(100 * value)} %"
+
+
+def duration(seconds: float | None) -> str:
+    """A length of time in its two largest units.
+
+    Example:
+        >>> duration(5), duration(75), duration(3700), duration(200000)
+        ('5 s', '1 min 15 s', '1 h 1 min', '2 d 7 h')
+    """
+    if seconds is None or not math.isfinite(seconds):
+        return UNKNOWN
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def plural(number_of: int, noun: str, many: str = "") -> str:
+    """`1 job`, `2 jobs`.
+
+    Example:
+        >>> plural(1, "job"), plural(2, "process", "processes")
+        ('1 job', '2 processes')
+    """
+    return f"{number_of:,} {noun if number_of == 1 else many or noun + 's'}"
+
+
+def sparkline(values: Sequence[float | None], width: int) -> str:
+    """The last `width` buckets of a series as little bars; a value that is no number leaves a `×`.
+
+    Example:
+        >>> sparkline([1.0, 2.0, 3.0, None], 4)
+        '▁▅█×'
+    """
+    if width <= 0 or not values:
+        return ""
+    # each bar shows the last value of its bucket, so that the newest value is always the last bar
+    if len(values) > width:
+        values = [values[(i + 1) * len(values) // width - 1] for i in range(width)]
+    finite = [v for v in values if v is not None and math.isfinite(v)]
+    if not finite:
+        return "×" * len(values)
+    low, high = min(finite), max(finite)
+    span = high - low
+    bars = []
+    for value in values:
+        if value is None or not math.isfinite(value):
+            bars.append("×")
+        else:
+            # (value - low) alone can overflow where the extremes lie far apart
+            place = 0.0 if span == 0 else (value / span - low / span) if math.isfinite(span) else 0.5
+            bars.append(_SPARKS[min(7, int(place * 7 + 0.5))])
+    return "".join(bars)

@@ -1,0 +1,148 @@
+"""What is happening to one rule in one job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from steersman.rules.features.saved import Saved
+from steersman.rules.finding import Evidence, Finding, FindingState, Severity
+from steersman.rules.rule import Rule
+
+Value = float | bool | None
+
+# A look at an enumeration's value costs as much as the rest of a check.
+_INACTIVE, _PENDING, _FIRING = (
+    str(s.value) for s in (FindingState.INACTIVE, FindingState.PENDING, FindingState.FIRING)
+)
+
+
+class Alarm(Saved):
+    """A rule's state for one job: inactive, pending, firing, resolved.
+
+    `check` gets the features and the clock, so that what it says depends on nothing else.
+
+    Args:
+        rule: what its author wrote.
+    """
+
+    FIELDS: ClassVar[tuple[str, ...]] = (
+        "status", "severity", "first_step", "last_step", "since", "began", "began_step", "checks", "summary", "evidence"
+    )  # fmt: skip
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self.status = _INACTIVE
+        self.severity = rule.severity.value
+        self.first_step = -1
+        self.last_step = -1
+        self.since = 0.0
+        self.began = 0
+        self.began_step = -1
+        self.checks = 0
+        self.summary = ""
+        self.evidence: list[list[Any]] = []
+
+    def check(self, values: Mapping[str, Value], points: int, step: int, time: float, settled: bool) -> bool:
+        """Step the state; returns whether it changed.
+
+        Args:
+            values: the features.
+            points: points seen so far, the clock of `for`.
+            step: the job's step.
+            time: of the sample.
+            settled: whether enough of the regime has been seen to say that something is over.
+        """
+        rule = self.rule
+        before = self.status
+        holds = rule.expr.evaluate(values)
+        if not holds and before != _FIRING and before != _PENDING:
+            return False
+        severity = rule.severity
+        if holds and rule.unless is not None:
+            unless = rule.unless.evaluate(values)
+            if unless is None:
+                severity = Severity.INFO
+            elif unless:
+                holds = False
+        if before == _FIRING:
+            if holds:
+                self._see(values, step)
+            elif settled and self._over(holds, values):
+                self.status = FindingState.RESOLVED.value
+        elif holds:
+            if before != _PENDING:
+                self.began, self.began_step, self.checks = points, step, 0
+            self.checks += 1
+            self.severity = severity.value
+            self._see(values, step)
+            held = self.checks >= rule.hold.count if rule.hold.checks else points - self.began >= rule.hold.count
+            self.status = _FIRING if held else _PENDING
+            if held:
+                self.first_step = step
+        elif before == _PENDING:
+            self.status = (FindingState.RESOLVED if self.first_step >= 0 else FindingState.INACTIVE).value
+        if self.status == before:
+            return False
+        self.since = time
+        return True
+
+    def _over(self, holds: bool | None, values: Mapping[str, Value]) -> bool:
+        if self.rule.clear is None:
+            return not holds
+        clear = self.rule.clear.evaluate(values)
+        return clear if clear is not None else holds is not True
+
+    def _see(self, values: Mapping[str, Value], step: int) -> None:
+        self.last_step = step
+        rule = self.rule
+        # Sentences are made when someone reads them; what they are made of is kept.
+        wanted = dict.fromkeys((*rule.evidence, *rule.expr.names))
+        self.evidence = [[name, float(v)] for name in wanted if (v := values.get(name)) is not None]
+        self.summary = _fill(rule.explain, values) if self.status != _FIRING else self.summary
+
+    def finding(self) -> Finding:
+        """The state as others see it."""
+        return Finding(
+            rule=self.rule.name,
+            state=FindingState(self.status),
+            severity=Severity(self.severity),
+            verdict=self.rule.verdict.value,
+            first_step=self.first_step,
+            last_step=self.last_step,
+            since=self.since,
+            summary=self.summary,
+            evidence=tuple(self._evidence(name, value) for name, value in self.evidence),
+        )
+
+    def _evidence(self, name: str, value: float) -> Evidence:
+        threshold = self.rule.expr.threshold(name)
+        if threshold is None:
+            return Evidence(name, value, float("nan"), f"{name} is {value:.3g}")
+        side = "above" if value > threshold else "below" if value < threshold else "at"
+        return Evidence(name, value, threshold, f"{name} is {value:.3g}, {side} {threshold:g}")
+
+
+class _Shown:
+    """A feature in a template: formatted where it is known, a word where it is not."""
+
+    def __init__(self, value: Value) -> None:
+        self.value = value
+
+    def __format__(self, form: str) -> str:
+        if self.value is None:
+            return "unknown"
+        return format(float(self.value), form or ".3g")
+
+
+class _Known(dict[str, _Shown]):
+    def __init__(self, values: Mapping[str, Value]) -> None:
+        super().__init__()
+        self.values_of = values
+
+    def __missing__(self, name: str) -> _Shown:
+        return _Shown(self.values_of.get(name))
+
+
+def _fill(template: str, values: Mapping[str, Value]) -> str:
+    return template.format_map(_Known(values))

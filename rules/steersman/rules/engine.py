@@ -1,0 +1,133 @@
+"""One job's features, findings and diagnosis, fed row by row."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from steersman.rules.alarm import Alarm
+from steersman.rules.diagnosis import Diagnostician
+from steersman.rules.facts import JobFacts
+from steersman.rules.features.panel import Panel
+from steersman.rules.finding import Finding, FindingState, Severity
+from steersman.rules.forecast import Forecast, extrapolate
+from steersman.rules.packs import Mistake, Pack, PackError, load_pack, shipped_pack
+from steersman.rules.rows import RowReader
+from steersman.rules.samples import Samples
+from steersman.rules.verdict import Diagnosis
+
+__all__ = ["Engine", "Forecast", "JobFacts", "Mistake", "Pack", "PackError", "load_pack", "shipped_pack"]
+
+CHECK_EVERY = 4
+"""Points between two checks of the rules; a value that is not finite is checked at once."""
+
+_LOUDNESS = {Severity.CRITICAL: 0, Severity.WARNING: 1, Severity.INFO: 2}
+_ORDER = {FindingState.FIRING: 0, FindingState.PENDING: 1, FindingState.RESOLVED: 2, FindingState.INACTIVE: 3}
+
+
+class Engine:
+    """Watches one job.
+
+    How rows are cut into batches changes nothing, and what is said of a prefix of a job is what the whole job says up
+    to there. It takes anything for a row (NaN, infinities, gaps, absent columns, steps that jump back) and never raises
+    on it.
+
+    Args:
+        pack: the rules.
+        facts: what the job said of itself.
+    """
+
+    def __init__(self, pack: Pack, facts: JobFacts) -> None:
+        self.pack = pack
+        self.facts = facts
+        self._panel = Panel(facts)
+        self._rows = RowReader(self._panel)
+        self._alarms = [Alarm(rule) for rule in pack.rules]
+        self._diagnostician = Diagnostician(facts)
+        self._coming: list[list[float]] = []
+
+    def feed(self, samples: Samples) -> list[Finding]:
+        """Take rows of one rank; returns the findings whose state changed, in order."""
+        changed: list[Finding] = []
+        panel = self._panel
+        for bad in self._rows.read(samples):
+            if self._coming and panel.step >= self._coming[0][0]:
+                self._adjust(self._coming.pop(0)[1])
+            if bad or panel.regime.points % CHECK_EVERY == 0:
+                self._check(changed)
+        return changed
+
+    def _check(self, changed: list[Finding]) -> None:
+        panel = self._panel
+        values = panel.values()
+        points, step, time = panel.regime.points, panel.step, panel.time
+        settled = not panel.regime.blanked
+        for alarm in self._alarms:
+            if alarm.check(values, points, step, time, settled):
+                changed.append(alarm.finding())
+        self._diagnostician.watch(values, self._alarms)
+        panel.checked()
+
+    def note_adjustment(self, step: int, factor: float) -> None:
+        """Our own hand multiplied the LR by `factor` from `step` on: a new regime, not a surprise."""
+        if step > self._panel.step:
+            self._coming.append([float(step), float(factor)])
+            self._coming.sort()
+        else:
+            self._adjust(factor)
+
+    def _adjust(self, factor: float) -> None:
+        self._panel.adjusted += 1
+        self._diagnostician.adjusted(self._panel.step, factor)
+        self._panel.begin("adjusted", afresh=True)
+
+    def findings(self) -> list[Finding]:
+        """Every finding that is not inactive: firing before pending before resolved, the loudest first."""
+        found = [a.finding() for a in self._alarms if a.status != FindingState.INACTIVE.value]
+        return sorted(found, key=lambda f: (_ORDER[f.state], _LOUDNESS[f.severity]))
+
+    def diagnose(self) -> Diagnosis:
+        """The one cause that best explains what is firing."""
+        return self._diagnostician.diagnose(self._panel, self._alarms)
+
+    def features(self) -> dict[str, float]:
+        """The features that are known now, by the names that rules use; a truth is 1 or 0."""
+        return {name: float(v) for name, v in self._panel.values().items() if v is not None}
+
+    def forecast(self, steps: int) -> Forecast | None:
+        """The smoothed loss `steps` from now if nobody touches the job; None where it cannot be told."""
+        return extrapolate(self._panel, steps)
+
+    def snapshot(self) -> bytes:
+        """The state of everything, for `restore`."""
+        state: dict[str, Any] = {
+            "version": 1,
+            "panel": self._panel.state(),
+            "group": self._rows.group,
+            "alarms": {a.rule.name: a.state() for a in self._alarms},
+            "diagnosis": self._diagnostician.state(),
+            "coming": self._coming,
+        }
+        return json.dumps(state, separators=(",", ":")).encode()
+
+    @classmethod
+    def restore(cls, pack: Pack, facts: JobFacts, blob: bytes) -> Engine:
+        """An engine that goes on exactly where the one that was saved stood.
+
+        A rule that the pack has gained since starts inactive; the state of one that it has lost is dropped.
+
+        Raises:
+            ValueError: where the blob is not a snapshot of this version.
+        """
+        state = json.loads(blob)
+        if not isinstance(state, dict) or state.get("version") != 1:
+            raise ValueError("not a snapshot of this engine's version: feed the job's rows again from the start")
+        engine = cls(pack, facts)
+        engine._panel.load(state["panel"])
+        engine._rows.group = state["group"]
+        for alarm in engine._alarms:
+            if alarm.rule.name in state["alarms"]:
+                alarm.load(state["alarms"][alarm.rule.name])
+        engine._diagnostician.load(state["diagnosis"])
+        engine._coming = state["coming"]
+        return engine

@@ -1,0 +1,86 @@
+"""The names that rules may use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FeatureName:
+    """One feature as rules know it.
+
+    Attributes:
+        name: as in expressions.
+        kind: `number` or `bool`.
+        text: what it is, with its unit, for people.
+    """
+
+    name: str
+    kind: str
+    text: str
+
+
+def catalogue() -> dict[str, FeatureName]:
+    """Every feature, by name, in the order of docs/rules.md."""
+    return {name: FeatureName(name, kind, text) for name, kind, text in _NAMES}
+
+
+_NAMES: tuple[tuple[str, str, str], ...] = (
+    ("step", "number", "last optimizer step"),
+    ("points", "number", "points seen since the start"),
+    ("since_regime", "number", "points since the present regime began"),
+    ("blanked", "bool", "too early in the regime to judge"),
+    ("adjusted", "number", "how often our own hand has changed the LR"),
+    ("loss", "number", "last finite loss, the job's own unit"),
+    ("loss_smooth", "number", "loss smoothed over some 8 points, the job's own unit"),
+    ("z_loss", "number", "highest z score of the loss since the last check"),
+    ("jump", "number", "nats by which that loss stood above its location"),
+    ("z_gnorm", "number", "highest z score of ln grad norm since the last check"),
+    ("cusum", "number", "cumulative sum of the loss's z score; beyond 10 is sustained worsening"),
+    ("cusum_gnorm", "number", "the same of ln grad norm"),
+    ("up", "number", "nats that the smoothed loss stands above its best"),
+    ("above_start", "number", "nats that the smoothed loss stands above its first value"),
+    ("overshoot", "number", "nats that the smoothed loss once rose above its first value"),
+    ("fell", "number", "nats from the first value down to the best"),
+    ("noise", "number", "sd of single points of log-loss around their location, nats"),
+    ("i", "number", "improvement rate: nats per e-fold of steps over the last half of the regime"),
+    ("i_lo", "number", "its lower bound, 95 % one-sided"),
+    ("i_up", "number", "its upper bound, 95 % one-sided"),
+    ("mk", "number", "Mann-Kendall S over 16 blocks: 38 or more is rising, -38 or less is falling"),
+    ("span", "number", "e-folds of steps that the trend covers"),
+    ("c", "number", "mean hypergradient cosine of the regime, -1 to 1"),
+    ("t_c", "number", "its t statistic"),
+    ("n_c", "number", "samples it is made of"),
+    ("r", "number", "relative step |du| / |theta|"),
+    ("r_top", "number", "highest relative step of the regime"),
+    (
+        "travel",
+        "number",
+        "least distance from the first weights seen, in their own length, from the growth of the norm",
+    ),
+    (
+        "pace",
+        "number",
+        "that distance drawn out to the horizon as a random walk: travel sqrt(horizon / step), a least R",
+    ),
+    ("horizon", "number", "steps that R_assumed counts over"),
+    ("R", "number", "r sqrt(T) over the planned steps; unknown where the job has no plan"),
+    ("R_assumed", "number", "the same over the planned steps, or over 1,000, or over those taken if they are more"),
+    ("rho", "number", "realised over predicted decrease of the loss over 8 samples"),
+    ("progress", "number", "share of the planned steps taken; unknown without a plan"),
+    ("lr", "number", "learning rate of the first group, as in force"),
+    ("lr_share", "number", "that rate over its highest so far"),
+    ("lr_zero_share", "number", "share of points at a rate of zero"),
+    ("warmup", "bool", "the LR has only risen so far, and still does"),
+    ("decaying", "bool", "the LR is 5 % or more below the highest of its regime"),
+    ("nonfinite_loss", "number", "losses in a row, up to now, that are not finite"),
+    ("nonfinite_loss_recent", "number", "losses that were not finite among the last 50"),
+    ("nonfinite_gnorm", "number", "grad norms in a row, up to now, that are not finite"),
+    ("nonfinite_gnorm_recent", "number", "grad norms that were not finite among the last 50"),
+    ("v_up", "number", "validation above its best, in units of its noise; the set that has risen most"),
+    ("v_gain", "number", "the same in percent of the best"),
+    ("gap", "number", "nats of validation above training loss, of that set"),
+    ("gap_rise", "number", "nats by which that gap has grown since the best evaluation"),
+    ("evals", "number", "evaluations of that set"),
+    ("evals_since_best", "number", "evaluations of that set since its best"),
+)

@@ -1,0 +1,56 @@
+"""How much of what a step promises comes true."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from steersman.rules.features.saved import Saved
+
+WINDOW = 8
+
+
+class GainRatio(Saved):
+    """Realised over predicted decrease of the loss: the trust-region ratio, taken over a window of 8 samples.
+
+    Each sample brings what its step promised to first order, -<g, du>; in between the smoothed loss moved. Near 1 the
+    step could be longer; near 0 each step promises much and the loss stays where it is, because the step leaves the
+    region in which its gradient is worth anything (Conn, Gould, Toint, Trust Region Methods, 2000).
+
+    >>> gain = GainRatio()
+    >>> for i in range(9):
+    ...     gain.update(step=10 * i, loss=5.0 - 0.1 * i, predicted=0.01)
+    >>> round(gain.ratio, 2)
+    1.0
+    """
+
+    FIELDS: ClassVar[tuple[str, ...]] = ("steps", "losses", "promises")
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """A new regime."""
+        self.steps: list[float] = []
+        self.losses: list[float] = []
+        self.promises: list[float] = []
+
+    def update(self, step: int, loss: float, predicted: float) -> None:
+        """Take the smoothed loss at a sample and what the step that follows promises."""
+        if self.steps and step <= self.steps[-1]:
+            self.reset()
+        self.steps.append(float(step))
+        self.losses.append(loss)
+        self.promises.append(predicted)
+        if len(self.steps) > WINDOW:
+            del self.steps[0], self.losses[0], self.promises[0]
+
+    @property
+    def ratio(self) -> float | None:
+        """Realised over predicted; None before half a window, or where nothing was promised."""
+        n = len(self.steps)
+        if n < WINDOW // 2 + 1:
+            return None
+        promised = sum(self.promises[:-1]) / (n - 1) * (self.steps[-1] - self.steps[0])
+        if promised <= 0.0:
+            return None
+        return (self.losses[0] - self.losses[-1]) / promised

@@ -1,0 +1,298 @@
+"""All features of one job, row by row."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+from steersman.rules.facts import JobFacts
+from steersman.rules.features.cusum import Cusum
+from steersman.rules.features.drawup import DrawUp
+from steersman.rules.features.gain import GainRatio
+from steersman.rules.features.hypergrad import Hypergradient
+from steersman.rules.features.logloss import LogLoss
+from steersman.rules.features.nonfinite import Nonfinite
+from steersman.rules.features.rate import LearningRate
+from steersman.rules.features.regime import Regime
+from steersman.rules.features.saved import Saved
+from steersman.rules.features.stepsize import ASSUMED_STEPS, StepSize
+from steersman.rules.features.trend import BlockRing, Trend
+from steersman.rules.features.validation import ValidationSet
+from steersman.rules.features.winsor import WinsorZ
+
+Value = float | bool | None
+
+BOUND = 1e150
+"""A value beyond this is as good as infinite: it would not survive being squared."""
+
+MAX_SETS = 16
+"""Validation sets followed at most; a job that names a set after each step must not fill the memory."""
+
+_PARTS = (
+    "scale", "z", "z_grad", "cusum", "cusum_grad", "drawup", "ring",
+    "hypergrad", "step_size", "gain", "bad_loss", "bad_grad", "rate", "regime",
+)  # fmt: skip
+
+
+class Panel(Saved):
+    """Feeds one row to every feature, and reads them out under the names that rules use.
+
+    Args:
+        facts: what the job said of itself.
+    """
+
+    FIELDS: ClassVar[tuple[str, ...]] = ("step", "time", "loss", "z_top", "jump", "zg_top", "adjusted", "warming")
+
+    def __init__(self, facts: JobFacts) -> None:
+        self.facts = facts
+        self.step = -1
+        self.time = 0.0
+        self.loss: float | None = None
+        self.z_top: float | None = None
+        self.jump = 0.0
+        self.zg_top: float | None = None
+        self.adjusted = 0
+        self.warming = False
+        self.scale = LogLoss()
+        self.z = WinsorZ()
+        self.z_grad = WinsorZ()
+        self.cusum = Cusum()
+        self.cusum_grad = Cusum()
+        self.drawup = DrawUp()
+        self.ring = BlockRing()
+        self.hypergrad = Hypergradient()
+        self.step_size = StepSize()
+        self.gain = GainRatio()
+        self.bad_loss = Nonfinite()
+        self.bad_grad = Nonfinite()
+        self.rate = LearningRate()
+        self.regime = Regime()
+        self.sets: dict[str, ValidationSet] = {}
+        self._trend: Trend | None = None
+        self._trend_fresh = False
+        self._trend_varied = False
+
+    def clock(self, step: int, time: float) -> int:
+        """Take a row's step and time; returns how many steps it stands for, and begins a regime after a restart."""
+        before, self.step, self.time = self.step, step, time
+        self.regime.tick()
+        if before >= 0 and step < before:
+            self.begin("steps jumped back", afresh=True)
+            return 1
+        return step - before if before >= 0 else 1
+
+    def learning_rate(self, lr: float, steps: int) -> None:
+        """Take the LR of the first group."""
+        if not abs(lr) < BOUND:
+            return
+        jumped = self.rate.update(lr, steps)
+        if self.warming and not self.rate.warming:
+            self.begin("the warm-up ended")
+        elif jumped:
+            self.begin("the LR jumped")
+        self.warming = self.rate.warming
+
+    def take_loss(self, loss: float) -> None:
+        """Take a loss, whatever it is."""
+        usable = abs(loss) < BOUND  # false for NaN
+        self.bad_loss.update(usable)
+        if not usable:
+            return
+        was_affine = self.scale.affine
+        level = self.scale.update(loss)
+        self.loss = loss
+        if self.scale.affine and not was_affine:
+            # What was learned in log space means nothing on the affine scale.
+            self.z, self.cusum, self.drawup = WinsorZ(), Cusum(), DrawUp()
+            self.ring.reset()
+            self._trend_fresh = False
+        if level is None:
+            return
+        location = self.z.location
+        z = self.z.update(level)
+        if z is not None:
+            if self.z_top is None or z > self.z_top:
+                self.z_top, self.jump = z, level - location
+            self.cusum.update(z)
+        self.drawup.update(level)
+        ln_step = math.log(self.step + 2.0) if self.step >= 0 else 0.0
+        total = self.rate.total
+        if self.ring.add(ln_step, math.log(total) if total > 0.0 else 0.0, level):
+            self._trend_fresh = False
+
+    def take_grad_norm(self, norm: float) -> None:
+        """Take a gradient norm, whatever it is."""
+        usable = abs(norm) < BOUND
+        self.bad_grad.update(usable)
+        if not usable or norm <= 0.0:
+            return
+        z = self.z_grad.update(math.log(norm))
+        if z is not None:
+            self.zg_top = z if self.zg_top is None else max(z, self.zg_top)
+            self.cusum_grad.update(z)
+
+    def take_direction(self, cosine: float | None, update: float | None, weight: float | None) -> None:
+        """Take what the probe samples every tenth step."""
+        if cosine is not None and abs(cosine) < BOUND:
+            self.hypergrad.update(min(max(cosine, -1.0), 1.0))
+        if update is not None and weight is not None and 1.0 / BOUND < update < BOUND and 1.0 / BOUND < weight < BOUND:
+            self.step_size.update(update, weight)
+
+    def take_promise(self, predicted: float) -> None:
+        """Take the first-order decrease that this row's step promised."""
+        if abs(predicted) < BOUND and self.drawup.count and not self.scale.affine:
+            self.gain.update(self.step, self.scale.back(self.drawup.fast.mean), predicted)
+
+    def take_validation(self, name: str, value: float) -> None:
+        """Take an evaluation of one set."""
+        if not abs(value) < BOUND:
+            return
+        found = self.sets.get(name)
+        if found is None:
+            if len(self.sets) >= MAX_SETS:
+                return
+            found = self.sets[name] = ValidationSet()
+        train = self.scale.back(self.drawup.fast.mean) if self.drawup.count else None
+        found.update(self.step, value, train)
+
+    def begin(self, reason: str, afresh: bool = False) -> None:
+        """Begin another regime here.
+
+        Args:
+            reason: why, in words.
+            afresh: what is measured from the start of the job is measured from here, too.
+        """
+        self.regime.begin(reason, self.step)
+        self.rate.begin()
+        self.z.widen()
+        self.z_grad.widen()
+        self.cusum.reset()
+        self.cusum_grad.reset()
+        self.drawup.rebase(afresh)
+        self.ring.reset()
+        self.hypergrad.reset()
+        self.step_size.reset(afresh)
+        self.gain.reset()
+        self._trend_fresh = False
+
+    def checked(self) -> None:
+        """The rules have seen the peaks since the last check: they start anew."""
+        self.z_top, self.zg_top, self.jump = None, None, 0.0
+
+    def trend(self) -> Trend | None:
+        """The trend of the regime."""
+        varied = self.rate.points > 0 and self.rate.varied
+        if not self._trend_fresh or varied != self._trend_varied:
+            self._trend = self.ring.trend(by_lr=varied)
+            self._trend_fresh, self._trend_varied = True, varied
+        return self._trend
+
+    @property
+    def horizon(self) -> float:
+        """Steps over which R counts: those planned, or 1,000 where there is no plan, or those already taken."""
+        return float(max(self.facts.planned_steps or ASSUMED_STEPS, self.step + 1))
+
+    def worst_set(self) -> tuple[str, ValidationSet] | None:
+        """The validation set that has risen most above its best, if any has enough evaluations."""
+        judged = [(s.rise, name, s) for name, s in self.sets.items() if s.rise is not None]
+        if not judged:
+            return None
+        top = max(judged, key=lambda item: (item[0], item[1]))
+        return top[1], top[2]
+
+    def values(self) -> dict[str, Value]:
+        """Every feature by name; None is unknown."""
+        regime, drawup, rate = self.regime, self.drawup, self.rate
+        affine = self.scale.affine
+        seen = drawup.count > 0
+        relative = seen and not affine
+        out: dict[str, Value] = {
+            "step": float(self.step),
+            "points": float(regime.points),
+            "since_regime": float(regime.since),
+            "blanked": regime.blanked,
+            "adjusted": float(self.adjusted),
+            "loss": self.loss,
+            "loss_smooth": self.scale.back(drawup.fast.mean) if seen else None,
+            "z_loss": self.z_top,
+            "jump": self.jump if self.z_top is not None and not affine else None,
+            "z_gnorm": self.zg_top,
+            "cusum": self.cusum.sum if seen else None,
+            "cusum_gnorm": self.cusum_grad.sum if self.z_grad.count else None,
+            "up": drawup.up if relative else None,
+            "above_start": drawup.above_start if relative else None,
+            "overshoot": drawup.overshoot if relative else None,
+            "fell": drawup.fell if relative else None,
+            "noise": self.z.scale if self.z.count >= 20 else None,
+            "nonfinite_loss": float(self.bad_loss.run) if self.bad_loss.points else None,
+            "nonfinite_loss_recent": float(self.bad_loss.recent) if self.bad_loss.points else None,
+            "nonfinite_gnorm": float(self.bad_grad.run) if self.bad_grad.points else None,
+            "nonfinite_gnorm_recent": float(self.bad_grad.recent) if self.bad_grad.points else None,
+            "rho": self.gain.ratio,
+        }
+        self._put_trend(out)
+        count = self.hypergrad.count
+        out["n_c"] = float(count) if count else None
+        out["c"] = self.hypergrad.mean if count >= 3 else None
+        out["t_c"] = self.hypergrad.t if count >= 3 else None
+        moved = self.step_size.count > 0
+        planned = self.facts.planned_steps
+        out["r"] = self.step_size.ratio if moved else None
+        out["r_top"] = math.exp(self.step_size.ln_top) if moved else None
+        out["R"] = self.step_size.over(self.horizon) if moved and planned > 0 else None
+        out["R_assumed"] = self.step_size.over(self.horizon) if moved else None
+        out["travel"] = self.step_size.travel if moved else None
+        out["pace"] = self.step_size.travel * math.sqrt(self.horizon / max(self.step + 1, 1)) if moved else None
+        out["horizon"] = self.horizon
+        out["progress"] = min((self.step + 1) / planned, 1.0) if planned > 0 else None
+        known = rate.points > 0
+        out["lr"] = rate.now if known else None
+        out["lr_share"] = rate.now / rate.peak if known and rate.peak > 0.0 else None
+        out["lr_zero_share"] = rate.zero_share if known else None
+        out["warmup"] = rate.warming if known else None
+        out["decaying"] = rate.decaying if known else None
+        self._put_validation(out)
+        return out
+
+    def _put_trend(self, out: dict[str, Value]) -> None:
+        trend = self.trend()
+        usable = trend is not None and not self.scale.affine
+        out["i"] = -trend.slope if trend is not None and usable else None
+        out["i_lo"] = -trend.slope - 1.645 * trend.error if trend is not None and usable else None
+        out["i_up"] = -trend.slope + 1.645 * trend.error if trend is not None and usable else None
+        out["span"] = trend.span if trend is not None else None
+        out["mk"] = trend.mann_kendall if trend is not None else None
+
+    def _put_validation(self, out: dict[str, Value]) -> None:
+        worst = self.worst_set() if self.sets else None
+        if worst is None:
+            for name in ("v_up", "v_gain", "gap", "gap_rise", "evals", "evals_since_best"):
+                out[name] = None
+            return
+        found = worst[1]
+        rise = found.rise
+        out["v_up"] = rise
+        out["v_gain"] = 100.0 * rise * found.noise / abs(found.best) if rise is not None and found.best else None
+        out["gap"] = found.gap
+        out["gap_rise"] = found.gap_rise
+        out["evals"] = float(found.count)
+        out["evals_since_best"] = float(found.since_best)
+
+    def state(self) -> dict[str, Any]:
+        """See `Saved.state`."""
+        out = super().state()
+        for name in _PARTS:
+            out[name] = getattr(self, name).state()
+        out["sets"] = {name: s.state() for name, s in self.sets.items()}
+        return out
+
+    def load(self, state: dict[str, Any]) -> None:
+        """See `Saved.load`."""
+        super().load(state)
+        for name in _PARTS:
+            getattr(self, name).load(state[name])
+        self.sets = {}
+        for name, saved in state["sets"].items():
+            self.sets[name] = ValidationSet()
+            self.sets[name].load(saved)
+        self._trend_fresh = False

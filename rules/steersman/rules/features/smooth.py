@@ -1,0 +1,39 @@
+"""The exponentially weighted mean that the others are made of."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from steersman.rules.features.saved import Saved
+
+
+class Smooth(Saved):
+    """Exponentially weighted mean with a half-life in points; a plain mean until it has seen enough for that.
+
+    Args:
+        half_life: points after which a value counts half.
+
+    >>> s = Smooth(8)
+    >>> [round(s.update(x), 3) for x in (4.0, 2.0)]
+    [4.0, 3.0]
+    """
+
+    FIELDS: ClassVar[tuple[str, ...]] = ("mean", "count")
+
+    def __init__(self, half_life: float) -> None:
+        self.alpha = 1.0 - 2.0 ** (-1.0 / half_life)
+        self.mean = 0.0
+        self.count = 0
+
+    def update(self, x: float) -> float:
+        """Take a finite value; returns the mean."""
+        count = self.count = self.count + 1
+        weight = self.alpha
+        if count * weight < 1.0:
+            weight = 1.0 / count
+        self.mean += weight * (x - self.mean)
+        return self.mean
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.mean, self.count = 0.0, 0

@@ -1,0 +1,131 @@
+"""Whether the loss still falls, with bounds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from steersman.rules.features.saved import Saved
+
+SLOTS = 64
+BINS = 16
+_I, _J = np.triu_indices(BINS, 1)
+
+
+@dataclass(frozen=True)
+class Trend:
+    """A line through the last half of a regime.
+
+    Attributes:
+        slope: change of the loss on its scale per e-fold of steps (or of the sum of LRs): Sen's median of slopes.
+        error: its standard error, from the residuals, widened where these are correlated.
+        x: centre of the abscissa.
+        y: the line at that centre.
+        noise: sd of the residuals of one bin.
+        mann_kendall: S over the 16 bins; -38 or less is falling, 38 or more rising, at 5 %.
+        span: e-folds that it covers.
+    """
+
+    slope: float
+    error: float
+    x: float
+    y: float
+    noise: float
+    mann_kendall: float
+    span: float
+
+
+class BlockRing(Saved):
+    """Block means over the whole of a regime in 64 slots: when they are full, neighbours merge and blocks double.
+
+    Trends are read from the last half, binned to 16: means of batches are nearly independent, which single losses are
+    not (the device of SASA: Lang, Xiao, Zhang 2019, 1909.09785). The slope is Sen's (1968), its test that of
+    Mann and Kendall.
+
+    >>> ring = BlockRing()
+    >>> for step in range(1, 400):
+    ...     ring.add(math.log(step), math.log(step), 3.0 - 0.2 * math.log(step))
+    >>> round(ring.trend(by_lr=False).slope, 3)
+    -0.2
+    """
+
+    FIELDS: ClassVar[tuple[str, ...]] = ("size", "xs", "ss", "ys", "held", "x", "s", "y", "points")
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """A new regime."""
+        self.size = 1
+        self.xs: list[float] = []
+        self.ss: list[float] = []
+        self.ys: list[float] = []
+        self.held = 0
+        self.x = self.s = self.y = 0.0
+        self.points = 0
+
+    def add(self, ln_step: float, ln_lr_sum: float, level: float) -> bool:
+        """Take a point; returns whether a block was completed."""
+        self.points += 1
+        self.held += 1
+        self.x += ln_step
+        self.s += ln_lr_sum
+        self.y += level
+        if self.held < self.size:
+            return False
+        n = self.held
+        self.xs.append(self.x / n)
+        self.ss.append(self.s / n)
+        self.ys.append(self.y / n)
+        self.held = 0
+        self.x = self.s = self.y = 0.0
+        if len(self.ys) == SLOTS:
+            for column in (self.xs, self.ss, self.ys):
+                column[:] = [(a + b) / 2.0 for a, b in zip(column[::2], column[1::2], strict=True)]
+            self.size *= 2
+        return True
+
+    def trend(self, by_lr: bool) -> Trend | None:
+        """The line through the last half; None before 20 points or where the abscissa does not move.
+
+        Args:
+            by_lr: take the logarithm of the sum of LRs for the abscissa, as a decaying schedule asks for.
+        """
+        n = len(self.ys)
+        if n < BINS or self.points < 20:
+            return None
+        group = max(1, (n - n // 2) // BINS)
+        take = BINS * group
+        x = np.array((self.ss if by_lr else self.xs)[n - take :])
+        y = np.array(self.ys[n - take :])
+        if group > 1:
+            x = x.reshape(BINS, group).sum(axis=1) / group
+            y = y.reshape(BINS, group).sum(axis=1) / group
+        dx = x[_J] - x[_I]
+        if dx.min() <= 0.0:
+            return None
+        dy = y[_J] - y[_I]
+        slopes = np.sort(dy / dx)
+        slope = float(slopes[59] + slopes[60]) / 2.0  # the median of 120
+        xm, ym = float(x.sum()) / BINS, float(y.sum()) / BINS
+        xc = x - xm
+        sxx = float(xc @ xc)
+        ols = float(xc @ y) / sxx
+        rest = (y - ym) - ols * xc
+        rss = float(rest @ rest)
+        error = math.sqrt(rss / (BINS - 2) / sxx)
+        lag = float(rest[1:] @ rest[:-1]) / rss if rss > 0.0 else 0.0
+        if lag > 0.1:
+            error *= math.sqrt((1.0 + lag) / (1.0 - min(lag, 0.9)))
+        return Trend(
+            slope,
+            error,
+            xm,
+            ym,
+            math.sqrt(rss / (BINS - 2)),
+            float(np.sign(dy).sum()),
+            float(x[-1] - x[0]),
+        )

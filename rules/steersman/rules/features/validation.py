@@ -1,0 +1,74 @@
+"""Whether validation worsens while training improves."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from typing import ClassVar
+
+from steersman.rules.features.saved import Saved
+
+KEEP = 32
+
+
+class ValidationSet(Saved):
+    """One validation set's last 32 evaluations against its best.
+
+    `rise` is the median of the last three above the lowest, in units of the noise between evaluations (the sd of first
+    differences over sqrt 2, and never less than half a percent of the lowest): the one-standard-error idea of Breiman
+    et al. (1984); compare Prechelt (1998) for what came of absolute thresholds.
+
+    >>> v = ValidationSet()
+    >>> for i, x in enumerate([2.0, 1.5, 1.2, 1.0, 1.1, 1.3, 1.6, 2.0]):
+    ...     v.update(100 * i, x, train=1.5 - 0.2 * i)
+    >>> v.rise > 2, v.best_step
+    (True, 300)
+    """
+
+    FIELDS: ClassVar[tuple[str, ...]] = ("values", "count", "best", "best_step", "best_gap", "gap", "since_best")
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+        self.count = 0
+        self.best = math.inf
+        self.best_step = -1
+        self.best_gap: float | None = None
+        self.gap: float | None = None
+        self.since_best = 0
+
+    def update(self, step: int, value: float, train: float | None) -> None:
+        """Take a finite evaluation beside the smoothed training loss at the same time."""
+        self.count += 1
+        self.gap = math.log(value) - math.log(train) if train and value > 0.0 and train > 0.0 else None
+        self.values.append(value)
+        if len(self.values) > KEEP:
+            del self.values[0]
+        self.since_best += 1
+        if value < self.best:
+            self.best, self.best_step, self.best_gap, self.since_best = value, step, self.gap, 0
+
+    @property
+    def noise(self) -> float:
+        """Noise of one evaluation, in the job's own unit."""
+        least = max(0.005 * abs(self.best), 1e-100)
+        if len(self.values) < 4:
+            return least
+        steps = [b - a for a, b in zip(self.values, self.values[1:], strict=False)]
+        # The median of differences keeps the steep start and a steady rise from passing for noise.
+        middle = statistics.median(steps)
+        spread = 1.4826 * statistics.median([abs(d - middle) for d in steps])
+        return max(spread / math.sqrt(2.0), least)
+
+    @property
+    def rise(self) -> float | None:
+        """Median of the last three above the best, in units of its noise; None before five evaluations."""
+        if self.count < 5:
+            return None
+        return (statistics.median(self.values[-3:]) - self.best) / self.noise
+
+    @property
+    def gap_rise(self) -> float | None:
+        """By how many nats the gap to the training loss has grown since the best evaluation."""
+        if self.gap is None or self.best_gap is None:
+            return None
+        return self.gap - self.best_gap

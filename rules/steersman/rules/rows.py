@@ -1,0 +1,80 @@
+"""Walks the rows of a batch through a panel of features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from steersman.rules.features.panel import Panel
+from steersman.rules.samples import Samples
+
+Cell = float | None
+
+_DIRECT = ("loss", "grad_norm", "hypergrad_cos", "update_norm", "weight_norm", "predicted_decrease")
+
+
+def cells(samples: Samples, name: str) -> list[Cell] | None:
+    """A column as a list, None where a value is absent; None where the batch has no such column."""
+    column = samples.columns.get(name)
+    if column is None or not column.present.any():
+        return None
+    values: list[float] = column.values.tolist()
+    if column.present.all():
+        return list(values)
+    present: list[bool] = column.present.tolist()
+    return [v if p else None for v, p in zip(values, present, strict=True)]
+
+
+class RowReader:
+    """Feeds rows to a panel one by one.
+
+    The LR watched is that of one group for the whole life of a job: the first, by name, of those that were there in
+    the first row that had any.
+    """
+
+    def __init__(self, panel: Panel) -> None:
+        self.panel = panel
+        self.group = ""
+
+    def read(self, samples: Samples) -> Iterator[bool]:
+        """Take the rows in order; after each says whether it held a value that is not finite."""
+        n = len(samples)
+        panel = self.panel
+        steps: list[int] = samples.steps.tolist()
+        times: list[float] = samples.times.tolist()
+        loss, grad, cosine, update, weight, promise = (cells(samples, name) for name in _DIRECT)
+        rates = {name: cells(samples, name) for name in sorted(samples.columns) if name.startswith("lr/")}
+        sets = [
+            (name.partition("/")[2], column)
+            for name in sorted(samples.columns)
+            if name == "val_loss" or name.startswith("val_loss/")
+            if (column := cells(samples, name)) is not None
+        ]
+        for k in range(n):
+            taken = panel.clock(steps[k], times[k])
+            bad = False
+            if not self.group:
+                self.group = next(
+                    (g for g, column in rates.items() if column is not None and column[k] is not None), ""
+                )
+            rate = rates.get(self.group)
+            if rate is not None and (lr := rate[k]) is not None:
+                panel.learning_rate(lr, taken)
+            if grad is not None and (norm := grad[k]) is not None:
+                panel.take_grad_norm(norm)
+                bad = panel.bad_grad.run > 0
+            if loss is not None and (value := loss[k]) is not None:
+                panel.take_loss(value)
+                bad = bad or panel.bad_loss.run > 0
+            if cosine is not None or update is not None:
+                c = cosine[k] if cosine is not None else None
+                u = update[k] if update is not None else None
+                w = weight[k] if weight is not None else None
+                if c is not None or u is not None:
+                    panel.take_direction(c, u, w)
+            if promise is not None and (p := promise[k]) is not None:
+                panel.take_promise(p)
+            for name, column in sets:
+                v = column[k]
+                if v is not None:
+                    panel.take_validation(name, v)
+            yield bad

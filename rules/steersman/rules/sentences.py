@@ -1,0 +1,137 @@
+"""What a diagnosis says in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from steersman.rules.verdict import Verdict
+
+Value = float | bool | None
+
+
+def headline(verdict: Verdict, lr_blamed: bool) -> str:
+    """The verdict in plain words.
+
+    >>> headline(Verdict.LR_TOO_HIGH, True)
+    'learning rate too high'
+    """
+    if verdict is Verdict.NONFINITE:
+        return "loss or gradient is not a number" + (": learning rate too high" if lr_blamed else "")
+    return _HEADLINES[verdict]
+
+
+def would_refute(verdict: Verdict) -> str:
+    """What would change the verdict."""
+    return _REFUTED.get(verdict, "Another ten points may change this.")
+
+
+def reason(verdict: Verdict, lr: float, new: float) -> str:
+    """Why an adjustment is proposed."""
+    return f"{_HEADLINES[verdict]}: {new:.3g} instead of {lr:.3g}"
+
+
+def supporting(verdict: Verdict, values: Mapping[str, Value], seen: Mapping[str, float]) -> list[str]:
+    """Numbers for a verdict that its rules do not name themselves."""
+    out: list[str] = []
+    if verdict in (Verdict.LR_TOO_HIGH, Verdict.DIVERGED, Verdict.NONFINITE):
+        top, horizon = seen.get("r_top"), seen.get("horizon", 1000.0)
+        if top is not None and top * horizon**0.5 > 1.0:
+            out.append(
+                f"A single step moved the weights by {top:.1%}; over {horizon:.0f} steps that is "
+                f"{top * horizon**0.5:.1f} times their length, where tuned runs have 0.3 to 0.5."
+            )
+        travel = seen.get("travel")
+        if travel is not None and travel > 0.6:
+            out.append(
+                f"The weights are at least {travel:.1f} times their first length away from where they were first seen."
+            )
+        c = values["c"]
+        if c is not None and c <= 0.0:
+            out.append(f"Successive steps do not agree (c={c:+.3f}); below a learning rate that fits they do.")
+        rho = values["rho"]
+        if rho is not None and rho < 0.05:
+            out.append(f"Of the decrease that steps promise {rho:.1%} comes true.")
+        overshoot = values["overshoot"]
+        if overshoot is not None and overshoot > 0.2:
+            out.append(f"The loss once rose {overshoot:.2f} nats above its first value.")
+    if verdict is Verdict.LR_TOO_LOW:
+        rho, i_lo = values["rho"], values["i_lo"]
+        if rho is not None and rho > 0.3:
+            out.append(f"Of the decrease that steps promise {rho:.0%} comes true: longer steps would still be trusted.")
+        if i_lo is not None and i_lo > 0.0:
+            out.append(f"The loss improves by at least {i_lo:.3f} nats per e-fold of steps.")
+    return out
+
+
+def against(verdict: Verdict, values: Mapping[str, Value]) -> list[str]:
+    """Numbers that speak against a verdict."""
+    out: list[str] = []
+    c, t_c, i_lo, r = values["c"], values["t_c"], values["i_lo"], values["R_assumed"]
+    if verdict in (Verdict.LR_TOO_HIGH, Verdict.DIVERGED):
+        if c is not None and c > 0.0:
+            out.append(f"Successive steps still agree a little (c={c:+.3f}).")
+        if i_lo is not None and i_lo > 0.0:
+            out.append(f"The loss improves by at least {i_lo:.3f} nats per e-fold of steps.")
+        if r is not None and r < 0.5:
+            out.append(
+                f"Steps are by now no longer than those of tuned runs (R={r:.2f}), because the weights have grown."
+            )
+    if verdict is Verdict.LR_TOO_LOW and t_c is not None and t_c < 5.0:
+        out.append(f"The agreement of steps is not yet beyond doubt (t={t_c:.1f}).")
+    if verdict is Verdict.PLATEAU and c is not None and c > 0.0:
+        out.append(f"Successive steps agree (c={c:+.3f}), which a noise floor does not explain.")
+    return out
+
+
+def quiet(verdict: Verdict, values: Mapping[str, Value], regime: str) -> list[str]:
+    """What is known of a job in which nothing fires."""
+    if verdict is Verdict.TOO_SHORT:
+        return [f"{values['points']:.0f} points have come; 50 are needed."]
+    out: list[str] = []
+    if values["blanked"]:
+        out.append(f"{values['since_regime']:.0f} points since the last change ({regime}): too early to judge.")
+    i, i_lo, c, up = values["i"], values["i_lo"], values["c"], values["up"]
+    if i is not None and i_lo is not None:
+        out.append(f"The loss improves by {i:.3f} nats per e-fold of steps (at least {i_lo:.3f}).")
+    if c is not None:
+        out.append(f"Successive steps have a mean cosine of {c:+.3f}.")
+    else:
+        out.append("The direction of steps is not known.")
+    if up is not None:
+        out.append(f"The loss stands {up:+.3f} nats from its best.")
+    return out
+
+
+_HEADLINES = {
+    Verdict.HEALTHY: "nothing wrong to be seen",
+    Verdict.UNDETERMINED: "not enough is known to say",
+    Verdict.TOO_SHORT: "too short to say",
+    Verdict.LR_TOO_HIGH: "learning rate too high",
+    Verdict.LR_TOO_LOW: "learning rate too low",
+    Verdict.WARMUP_TOO_SHORT: "warm-up too short",
+    Verdict.DECAY_TOO_EARLY: "learning rate decayed too early",
+    Verdict.DECAY_TOO_LATE: "learning rate not yet decayed at the noise floor",
+    Verdict.DIVERGED: "the loss diverges",
+    Verdict.NONFINITE: "loss or gradient is not a number",
+    Verdict.SPIKE: "a spike in the loss",
+    Verdict.PLATEAU: "the loss has levelled off",
+    Verdict.OVERFITTING: "overfitting",
+    Verdict.UNDERFITTING: "underfitting",
+    Verdict.GRADIENT_EXPLOSION: "gradients explode",
+    Verdict.GRADIENT_VANISHING: "gradients vanish",
+    Verdict.PRECISION_OVERFLOW: "numbers too large for the precision",
+    Verdict.BAD_DATA: "bad data",
+}
+
+_REFUTED = {
+    Verdict.HEALTHY: "A rule that fires.",
+    Verdict.TOO_SHORT: "More points.",
+    Verdict.UNDETERMINED: "More points, or a rule that fires.",
+    Verdict.LR_TOO_HIGH: "A loss that falls again at this learning rate, or that falls no faster at a lower one.",
+    Verdict.LR_TOO_LOW: "A cosine of successive steps below 0.05, or a loss that rises at twice the learning rate.",
+    Verdict.DIVERGED: "The loss coming back to its best by itself.",
+    Verdict.NONFINITE: "Finite losses from now on.",
+    Verdict.SPIKE: "A loss that does not come back within 64 points.",
+    Verdict.PLATEAU: "An improvement whose lower bound is above 0.03 nats per e-fold of steps.",
+    Verdict.OVERFITTING: "A validation loss below its best, for instance after the learning rate has been lowered.",
+}

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from steersman.agent import watch
+from steersman.v1 import telemetry_pb2 as pb
+
+if TYPE_CHECKING:
+    from tests.agent.conftest import FakeTelemetry, Home, Until
+
+HEAD = """
+import sys, torch
+from steersman.agent import watch
+model = torch.nn.Linear(8, 1)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+def step():
+    optimizer.zero_grad()
+    model(torch.ones(64, 8)).pow(2).mean().backward()
+    optimizer.step()
+"""
+
+
+async def python(home: Home, code: str, **environ: str) -> tuple[int, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", HEAD + code),
+        env=home.environ(**environ),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+def test_importing_watch_brings_nothing_heavy_into_the_job() -> None:
+    heavy = ("grpc", "google", "asyncio", "numpy", "torch", "platformdirs", "click")
+    code = f"import sys; from steersman.agent import watch; print([m for m in {heavy} if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+async def test_watch_starts_the_agent_and_its_rows_arrive(home: Home, daemon: FakeTelemetry, until: Until) -> None:
+    code = (
+        "with watch(optimizer, model, job='mine', policy='approve', limits={'max_factor': 2}, planned_steps=40) as w:\n"
+        "    for i in range(40):\n"
+        "        step()\n"
+        "        if i == 20: w.log(val_loss=0.5)\n"
+        "print(w.active, 'grpc' in sys.modules)\n"
+    )
+    got, out, err = await python(home, code, STEERSMAN_DAEMON=daemon.address)
+    assert (got, out, err) == (0, "False False\n", "")
+    await until(lambda: (seen := daemon.job("mine")) is not None and seen.end is not None)
+    seen = daemon.job("mine")
+    assert seen is not None
+    assert seen.end is not None
+    assert seen.end.outcome == pb.JobEnd.OUTCOME_FINISHED
+    assert seen.rows[0][0] == 1
+    assert "val_loss" in seen.columns[0]
+    assert (seen.hello.way_in, seen.hello.planned_steps, seen.hello.limits.max_factor) == ("watch", 40, 2.0)
+
+
+async def test_an_exception_ends_the_job_as_failed(home: Home, daemon: FakeTelemetry, until: Until) -> None:
+    code = f"w = watch(optimizer, job='bad', daemon={daemon.address!r})\nstep(); step()\nraise KeyError('mine')\n"
+    got, _, err = await python(home, code)
+    assert got == 1
+    assert "KeyError: 'mine'" in err
+    await until(lambda: (seen := daemon.job("bad")) is not None and seen.end is not None)
+    seen = daemon.job("bad")
+    assert seen is not None
+    assert seen.end is not None
+    assert (seen.end.outcome, seen.end.message) == (pb.JobEnd.OUTCOME_FAILED, "KeyError ended the program")
+
+
+async def test_a_job_that_was_killed_is_lost(home: Home, daemon: FakeTelemetry, until: Until) -> None:
+    code = (
+        f"w = watch(optimizer, job='gone', daemon={daemon.address!r})\nfor i in range(5): step()\n"
+        "import os; os.kill(os.getpid(), 9)\n"
+    )
+    assert (await python(home, code))[0] == -9
+    await until(lambda: (seen := daemon.job("gone")) is not None and seen.end is not None)
+    seen = daemon.job("gone")
+    assert seen is not None
+    assert seen.end is not None
+    assert seen.end.outcome == pb.JobEnd.OUTCOME_LOST
+    assert seen.rows[0] == [1, 2, 3, 4] or seen.rows[0] == [1, 2, 3, 4, 5]
+
+
+async def test_under_run_the_probe_that_is_there_is_used(home: Home, daemon: FakeTelemetry) -> None:
+    script = home.root / "both.py"
+    script.write_text(HEAD + "w = watch(optimizer, job='other')\nfor i in range(20): step()\nw.close()\nprint(w.job)\n")
+    code, out, err = await home.done("run", "--daemon", daemon.address, "--", sys.executable, str(script))
+    assert (code, out) == (0, "both\n"), err
+    assert [seen.hello.job for seen in daemon.jobs.values()] == ["both"]
+
+
+async def test_without_a_daemon_nothing_is_raised_or_said(home: Home) -> None:
+    code = "w = watch(optimizer, daemon='127.0.0.1:9')\nfor i in range(5): step()\nw.close()\nw.close()\nprint('ok')\n"
+    assert await python(home, code) == (0, "ok\n", "")
+
+
+async def test_switched_off_it_is_inert(home: Home) -> None:
+    code = (
+        "w = watch(optimizer)\nw.log(val_loss=1.0)\nstep()\nw.close()\n"
+        "print(w.active, w.job, [m for m in sys.modules if m.startswith('steersman.agent.probe')])\n"
+    )
+    assert await python(home, code, STEERSMAN="off") == (0, "False  []\n", "")
+    assert home.agents() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"policy": "atuo"}, "'atuo' is no policy; did you mean 'auto'?"),
+        ({"limits": {"maxfactor": 2}}, "'maxfactor' is no limit; did you mean 'max_factor'?"),
+        ({"planned_steps": -1}, "planned_steps must be a whole number from 0 on, not -1"),
+        ({"daemon": "nowhere"}, "'nowhere' is no address of a daemon; write HOST:PORT"),
+        ({}, "watch needs a torch optimizer, not object"),
+    ],
+)
+def test_a_mistake_in_the_call_is_explained(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError) as raised:
+        watch(object(), **arguments)
+    assert str(raised.value).startswith(words)

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pytest
+
+from steersman.demo.judge import GOOD_LR, Outcome, expected_cause, judge
+
+GOOD = Outcome("good-lr", 2.0, "healthy", "healthy")
+
+
+def hot(job: str, loss: float | None, **changed: object) -> Outcome:
+    fields: dict[str, object] = {
+        "verdict": "lr_too_high",
+        "headline": "learning rate too high",
+        "loud": ("lr_too_high",),
+    }
+    return Outcome(job, loss, **{**fields, **changed})  # type: ignore[arg-type]  # a table of fields
+
+
+@pytest.mark.parametrize(
+    ("lr", "watched", "expected"),
+    [
+        (0.1, 3.1, "too high"),
+        (0.1, None, "too high"),
+        (0.1, 2.1, "right"),
+        (1e-5, 3.1, "too low"),
+        (GOOD_LR, 2.0, "right"),
+    ],
+)
+def test_the_cause_is_told_by_the_end_of_the_untouched_run(lr: float, watched: float | None, expected: str) -> None:
+    assert expected_cause(lr, watched, 2.0) == expected
+
+
+def test_a_hot_twin_that_was_cut_and_ended_lower_passes() -> None:
+    result = judge(0.1, hot("hot-watched", 3.1), hot("hot-steered", 2.6, adjustments=("scale 0.0625, kept",)), GOOD)
+    assert result.passed, result.reasons
+
+
+@pytest.mark.parametrize(
+    ("watched", "steered", "good"),
+    [
+        (hot("w", 3.1), hot("s", 3.05, adjustments=("scale",)), GOOD),  # no better
+        (hot("w", 3.1), hot("s", 2.6), GOOD),  # better by luck: nothing was changed
+        (hot("w", 3.1, verdict="plateau"), hot("s", 2.6, adjustments=("scale",)), GOOD),  # the wrong cause
+        (hot("w", 3.1, verdict="diverged", lr_is_the_lever=None), hot("s", 2.6, adjustments=("scale",)), GOOD),
+        (hot("w", 3.1), hot("s", 2.6, adjustments=("scale",)), hot("good-lr", 2.0)),  # cried wolf on the good run
+    ],
+)
+def test_what_is_not_as_it_should_be_fails(watched: Outcome, steered: Outcome, good: Outcome) -> None:
+    assert not judge(0.1, watched, steered, good).passed
+
+
+def test_at_the_good_lr_any_alarm_or_adjustment_fails() -> None:
+    quiet = Outcome("w", 2.0, "healthy", "healthy")
+    assert judge(GOOD_LR, quiet, quiet, GOOD).passed
+    assert not judge(GOOD_LR, quiet, Outcome("s", 2.0, "healthy", "healthy", adjustments=("scale 0.5",)), GOOD).passed
+    assert not judge(GOOD_LR, Outcome("w", 2.0, "spike", "spike", loud=("spike",)), quiet, GOOD).passed

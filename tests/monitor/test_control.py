@@ -1,0 +1,436 @@
+"""Adjustments: only allowed transitions, policies, limits, and what probation leads to."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from steersman.monitor.adjustment import (
+    OPEN,
+    TRANSITIONS,
+    Acknowledgement,
+    Adjustment,
+    AdjustmentKind,
+    AdjustmentState,
+    Overlay,
+)
+from steersman.monitor.control import Control, Policy
+from steersman.monitor.docket import APPLY_WITHIN_S, DECIDE_WITHIN_S, UNDO, Moment
+from steersman.monitor.errors import NotFoundError, RefusedError
+from steersman.monitor.limits import Limits
+from steersman.monitor.probation import Expectation
+from steersman.rules.verdict import Diagnosis, Prescription, PrescriptionKind, Verdict
+
+S = AdjustmentState
+
+
+def diagnosis(factor: float = 0.5, verdict: Verdict = Verdict.LR_TOO_HIGH) -> Diagnosis:
+    prescription = Prescription(PrescriptionKind.SCALE, factor, 0, "too hot", "slower")
+    return Diagnosis(verdict, 0.9, 10, 20, 20.0, "learning rate too high", prescription=prescription)
+
+
+def at(step: int, clock: float = 0.0) -> Moment:
+    return Moment(step, float(step), clock, (0.1,))
+
+
+def control(policy: Policy = Policy.AUTO, **limits: float) -> Control:
+    return Control("run", "attempt-1", policy, Limits.asked(limits))
+
+
+def ack(adjustment_id: str, state: str, step: int, factor: float = 0.5, message: str = "") -> Acknowledgement:
+    return Acknowledgement(adjustment_id, 0, state, step, (0.1 * factor,), (0.1,), message, float(step))
+
+
+def lay_on(c: Control, step: int, *, foretold: float = 3.0, points: int = 10) -> Adjustment:
+    """The job obeys the newest command; the comparison begins."""
+    command = c.take_commands()[-1]
+    c.acknowledge(ack(command.adjustment_id, "armed", -1), at(step))
+    c.acknowledge(ack(command.adjustment_id, "applied", step, command.overlay.number), at(step))
+    expected = Expectation((step, step + 100), (foretold, foretold), (foretold * 1.1, foretold * 1.1), 0.05)
+    c.put_on_probation(command.adjustment_id, expected, points)
+    return c.find(command.adjustment_id)
+
+
+def run_probation(c: Control, adjustment: Adjustment, loss: float, points: int = 10) -> Adjustment:
+    first = adjustment.applied_step + adjustment.over_steps + 1
+    for step in range(first, first + points):
+        c.observe(step, loss, at(step))
+    return c.find(adjustment.id)
+
+
+def test_observe_does_nothing() -> None:
+    c = control(Policy.OBSERVE)
+    c.consider(diagnosis(), at(20))
+    assert not c.adjustments
+    assert c.temper(diagnosis()).prescription is not None  # it says what it would do
+
+
+@pytest.mark.parametrize("policy", [Policy.ADVISE, Policy.APPROVE])
+def test_a_proposal_waits_for_a_person(policy: Policy) -> None:
+    c = control(policy)
+    c.consider(diagnosis(), at(20))
+    (proposed,) = c.adjustments.values()
+    assert (proposed.state, c.waiting(), c.take_commands()) == (S.PROPOSED, 1, [])
+    c.consider(diagnosis(), at(2000))
+    assert len(c.adjustments) == 1  # one open adjustment at a time
+    approved = c.approve(proposed.id, "ann", at(30))
+    assert (approved.state, approved.approved_by) == (S.APPROVED, "operator ann")
+    (command,) = c.take_commands()
+    assert (command.overlay, command.over_steps, command.by_operator) == (Overlay("factor", 0.5), 10, True)
+
+
+def test_auto_decides_by_itself_and_says_so() -> None:
+    c = control()
+    c.consider(diagnosis(), at(20))
+    (command,) = c.take_commands()
+    assert (command.by, command.counter, command.over_steps) == ("policy auto", 1, 10)
+    assert [(x.state, x.by) for x in c.take_changes()] == [("proposed", "policy auto"), ("approved", "policy auto")]
+
+
+def test_factors_are_relative_to_what_is_in_force() -> None:
+    c = control(cooldown_steps=1)
+    for step in (20, 200):
+        c.consider(diagnosis(), at(step))
+        run_probation(c, lay_on(c, step + 1), 2.0)
+    assert c.in_force == Overlay("factor", 0.25)
+    assert [a.state for a in c.adjustments.values()] == [S.KEPT, S.KEPT]
+
+
+def test_auto_stays_within_the_owners_limits() -> None:
+    c = control(min_factor=0.4)
+    c.consider(diagnosis(0.1), at(20))
+    (command,) = c.take_commands()
+    assert command.overlay == Overlay("factor", 0.4)
+    assert "below the owner's least, 0.4" in c.find(command.adjustment_id).detail
+
+
+def test_auto_does_not_propose_what_the_limits_leave_nothing_of() -> None:
+    c = control(min_factor=1.0)
+    c.consider(diagnosis(0.5), at(20))
+    assert not c.adjustments
+
+
+def test_cooldown_and_budget() -> None:
+    c = control(cooldown_steps=100, max_adjustments=2)
+    c.consider(diagnosis(), at(20))
+    run_probation(c, lay_on(c, 21), 2.0)
+    c.consider(diagnosis(), at(119))
+    assert len(c.adjustments) == 1
+    c.consider(diagnosis(), at(120))
+    run_probation(c, lay_on(c, 121), 2.0)
+    c.consider(diagnosis(), at(1000))
+    assert len(c.adjustments) == 2
+    tempered = c.temper(diagnosis())
+    assert tempered.prescription is None
+    assert "the 2 adjustments that the owner allows Steersman alone are used up" in tempered.evidence_against[-1]
+
+
+def test_divergence_does_not_wait_for_the_cooldown() -> None:
+    c = control()
+    c.consider(diagnosis(), at(20))
+    run_probation(c, lay_on(c, 21), 2.0)
+    c.consider(diagnosis(verdict=Verdict.DIVERGED), at(60))
+    assert len(c.adjustments) == 2
+
+
+def test_a_second_instability_after_a_cut_ends_prescribing() -> None:
+    c = control(cooldown_steps=1)
+    c.consider(diagnosis(), at(20))
+    run_probation(c, lay_on(c, 21), 2.0)
+    for step in (100, 150):
+        assert not c.exhausted
+        c.note_instability("lr_too_high", "lr_too_high", step, at(step))
+    c.consider(diagnosis(), at(160))
+    assert len(c.adjustments) == 1
+    assert "not the whole cause" in c.temper(diagnosis()).evidence_against[-1]
+
+
+def test_what_a_person_rejected_is_not_proposed_again_soon() -> None:
+    c = control(Policy.APPROVE, cooldown_steps=100)
+    c.consider(diagnosis(), at(20))
+    (proposed,) = c.adjustments.values()
+    rejected = c.reject(proposed.id, "ann", "not now", at(21))
+    assert (rejected.state, rejected.detail) == (S.REFUSED, "rejected by operator ann: not now")
+    c.consider(diagnosis(), at(150))
+    assert len(c.adjustments) == 1
+    c.consider(diagnosis(), at(520))
+    assert len(c.adjustments) == 2
+
+
+def test_a_cut_is_kept_unless_it_is_worse() -> None:
+    for loss, state in ((3.0, S.KEPT), (3.4, S.REVERTED)):
+        c = control()
+        c.consider(diagnosis(), at(20))
+        judged = run_probation(c, lay_on(c, 21), loss)
+        if state is S.REVERTED:
+            (command,) = c.take_commands()
+            assert (command.undo, command.overlay, command.counter) == (True, Overlay(), 2)
+            assert command.adjustment_id == judged.id + UNDO
+            c.acknowledge(ack(command.adjustment_id, "applied", 60, 1.0), at(60))
+        judged = c.find(judged.id)
+        assert judged.state is state
+        assert "3 was foretold without the change, at most 3.3" in judged.detail
+        assert c.in_force == (Overlay("factor", 0.5) if state is S.KEPT else Overlay())
+
+
+def test_a_cut_is_not_undone_into_a_divergence() -> None:
+    c = control()
+    c.consider(diagnosis(), at(20))
+    adjustment = lay_on(c, 21)
+    first = adjustment.applied_step + adjustment.over_steps + 1
+    c.observe(first, 3.0, at(first))
+    c.note_instability("diverged", "diverged", first, at(first))
+    assert c.find(adjustment.id).state is S.KEPT
+    assert "the cut was not enough" in c.find(adjustment.id).detail
+
+
+@pytest.mark.parametrize("how", ["diverged", "nan", "worse"])
+def test_a_raise_is_taken_back_at_once(how: str) -> None:
+    c = control()
+    c.consider(diagnosis(2.0, Verdict.LR_TOO_LOW), at(20))
+    adjustment = lay_on(c, 21, points=64)
+    first = adjustment.applied_step + adjustment.over_steps + 1
+    c.observe(first, 3.0, at(first))
+    if how == "diverged":
+        c.note_instability("diverged", "diverged", first, at(first))
+    elif how == "nan":
+        c.observe(first + 1, math.nan, at(first + 1))
+    else:
+        for step in range(first + 1, first + 8):
+            c.observe(step, 9.0, at(step))
+    (command,) = c.take_commands()
+    assert command.undo
+    assert c.find(adjustment.id).detail.startswith("being taken back: ")
+
+
+def test_a_raise_may_cost_a_little_while_it_settles() -> None:
+    c = control()
+    c.consider(diagnosis(2.0, Verdict.LR_TOO_LOW), at(20))
+    adjustment = lay_on(c, 21, points=64)
+    first = adjustment.applied_step + adjustment.over_steps + 1
+    for step in range(first, first + 20):
+        c.observe(step, 3.3 + 3 * 0.05, at(step))
+    assert c.find(adjustment.id).state is S.PROBATION
+    for step in range(first + 20, first + 64):
+        c.observe(step, 2.8, at(step))
+    assert c.find(adjustment.id).state is S.KEPT
+
+
+@pytest.mark.parametrize("policy", list(Policy))
+def test_an_operators_own_works_under_any_policy(policy: Policy) -> None:
+    c = control(policy)
+    own = c.propose(AdjustmentKind.SCALE, 2.0, 0, "try", "ann", at(5), dry=False)
+    assert own.state is S.APPROVED
+    judged = run_probation(c, replace(lay_on(c, 6), over_steps=0), 9.0)
+    if policy is Policy.AUTO:
+        assert judged.detail.startswith("being taken back")
+    else:
+        assert judged.state is S.KEPT
+        assert f"steersman revert {own.id}" in judged.detail
+
+
+def test_a_dry_run_does_nothing() -> None:
+    c = control()
+    dry = c.propose(AdjustmentKind.SET, 0.05, 0, "", "ann", at(5), dry=True)
+    assert "dry run" in dry.detail
+    assert not c.adjustments
+    assert not c.take_changes()
+    assert not c.take_commands()
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "words"),
+    [
+        (AdjustmentKind.SCALE, 5.0, "a total factor of 5 is above the owner's most, 4"),
+        (AdjustmentKind.SET, 0.001, "a total factor of 0.01 is below the owner's least, 0.0625"),
+        (AdjustmentKind.SCALE, 2.0, "a learning rate of 0.2 is above the owner's most, 0.15"),
+        (AdjustmentKind.SCALE, -1.0, "scale needs a positive number, not -1"),
+        (AdjustmentKind.SCALE, math.nan, "scale needs a positive number, not nan"),
+        (AdjustmentKind.HOLD, 0.0, "hold is not there yet"),
+        (AdjustmentKind.RELEASE, 0.0, "no overlay is in force on run"),
+    ],
+)
+def test_what_the_owner_does_not_allow_is_refused_in_words(kind: AdjustmentKind, value: float, words: str) -> None:
+    c = control(max_lr=0.15)
+    with pytest.raises(RefusedError) as refused:
+        c.propose(kind, value, 0, "", "ann", at(5), dry=True)
+    assert words in str(refused.value)
+
+
+def test_an_operators_own_supersedes_a_proposal_but_not_what_is_on_its_way() -> None:
+    c = control(Policy.APPROVE)
+    c.consider(diagnosis(), at(20))
+    own = c.propose(AdjustmentKind.SCALE, 0.7, 0, "", "ann", at(21), dry=False)
+    assert [a.state for a in c.adjustments.values()] == [S.REFUSED, S.APPROVED]
+    with pytest.raises(RefusedError, match=rf"{own.id} of run is under way \(approved\)"):
+        c.propose(AdjustmentKind.SCALE, 0.7, 0, "", "ann", at(22), dry=False)
+
+
+def test_release_ends_the_overlay() -> None:
+    c = control()
+    c.propose(AdjustmentKind.SCALE, 0.5, 0, "", "ann", at(5), dry=False)
+    lay_on(c, 6)
+    run_probation(c, replace(next(iter(c.adjustments.values())), over_steps=0), 3.0)
+    release = c.propose(AdjustmentKind.RELEASE, 0.0, 0, "", "ann", at(50), dry=False)
+    lay_on(c, 51)
+    assert c.in_force == Overlay()
+    c.observe(52, 3.0, at(52))
+    assert (c.find(release.id).state, c.find(release.id).detail) == (S.KEPT, "the job is on its own schedule again")
+
+
+def test_revert_goes_from_the_newest_back() -> None:
+    c = control(Policy.OBSERVE)
+    with pytest.raises(NotFoundError, match="no adjustment of run is in force"):
+        c.revert("", "ann", "", at(1))
+    ids = []
+    for step, factor in ((5, 0.5), (50, 0.5)):
+        ids.append(c.propose(AdjustmentKind.SCALE, factor, 0, "", "ann", at(step), dry=False).id)
+        run_probation(c, replace(lay_on(c, step + 1), over_steps=0), 3.0)
+    with pytest.raises(RefusedError, match="revert that one first"):
+        c.revert(ids[0], "ann", "", at(90))
+    for expected, left in ((ids[1], 0.5), (ids[0], 1.0)):
+        taken = c.revert("", "ann", "", at(90))
+        assert taken.id == expected
+        with pytest.raises(RefusedError, match="being taken back already"):
+            c.revert(expected, "ann", "", at(90))
+        (command,) = c.take_commands()
+        assert command.overlay == Overlay("factor", left)
+        c.acknowledge(ack(command.adjustment_id, "applied", 91, left), at(91))
+        assert (c.find(expected).state, c.in_force) == (S.REVERTED, Overlay("factor", left))
+
+
+def test_a_job_that_refuses_is_quoted() -> None:
+    c = control()
+    c.consider(diagnosis(), at(20))
+    (command,) = c.take_commands()
+    c.acknowledge(ack(command.adjustment_id, "refused", -1, message="Adafactor ignores lr"), at(21))
+    assert (c.find(command.adjustment_id).state, c.find(command.adjustment_id).detail) == (
+        S.REFUSED,
+        "Adafactor ignores lr",
+    )
+    assert c.in_force == Overlay()
+
+
+def test_set_knows_its_factor_once_it_is_read_back() -> None:
+    c = control(Policy.OBSERVE)
+    own = c.propose(AdjustmentKind.SET, 0.05, 0, "", "ann", at(5), dry=False)
+    assert math.isnan(own.total_factor)
+    lay_on(c, 6)
+    assert c.find(own.id).total_factor == pytest.approx(0.5)
+
+
+class Life(RuleBasedStateMachine):
+    """Whatever people, jobs and clocks do in whatever order, the table holds, and a copy from storage does the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.control = control(Policy.APPROVE, cooldown_steps=3, max_adjustments=9)
+        self.step = 0
+        self.clock = 0.0
+        self.was: dict[str, S] = {}
+        self.counters = [0]
+
+    def now(self) -> Moment:
+        self.step += 1
+        return Moment(self.step, float(self.step), self.clock, (0.1,))
+
+    def some(self, index: int) -> str:
+        ids = list(self.control.adjustments)
+        return ids[index % len(ids)] if ids else "none"
+
+    @rule(factor=st.sampled_from([0.3, 0.5, 2.0]), policy=st.sampled_from(list(Policy)))
+    def consider(self, factor: float, policy: Policy) -> None:
+        self.control.policy = policy
+        self.control.consider(diagnosis(factor), self.now())
+
+    @rule(kind=st.sampled_from(list(AdjustmentKind)), value=st.sampled_from([0.05, 0.5, 2.0]), dry=st.booleans())
+    def propose(self, kind: AdjustmentKind, value: float, dry: bool) -> None:
+        with contextlib.suppress(RefusedError):
+            self.control.propose(kind, value, 2, "", "ann", self.now(), dry=dry)
+
+    @rule(index=st.integers(0, 9), word=st.sampled_from(["approve", "reject", "revert"]))
+    def decide(self, index: int, word: str) -> None:
+        try:
+            if word == "approve":
+                self.control.approve(self.some(index), "ann", self.now())
+            elif word == "reject":
+                self.control.reject(self.some(index), "ann", "", self.now())
+            else:
+                self.control.revert(self.some(index), "ann", "", self.now())
+        except (RefusedError, NotFoundError):
+            pass
+
+    @rule(
+        index=st.integers(0, 9), undo=st.booleans(), state=st.sampled_from(["armed", "applied", "settled", "refused"])
+    )
+    def acknowledge(self, index: int, undo: bool, state: str) -> None:
+        adjustment_id = self.some(index)
+        now = self.now()
+        laid_on = self.control.acknowledge(ack(adjustment_id + (UNDO if undo else ""), state, now.step), now)
+        if laid_on is not None and not undo:
+            self.control.put_on_probation(adjustment_id, Expectation.level(now.step, [3.0] * 9, 0.1), 5)
+
+    @rule(loss=st.sampled_from([1.0, 3.0, 30.0, math.nan]), n=st.integers(1, 12))
+    def rows(self, loss: float, n: int) -> None:
+        for _ in range(n):
+            now = self.now()
+            self.control.observe(now.step, loss, now)
+
+    @rule(verdict=st.sampled_from(["diverged", "nonfinite", "lr_too_high", "plateau"]))
+    def unstable(self, verdict: str) -> None:
+        now = self.now()
+        self.control.note_instability("rule", verdict, now.step, now)
+
+    @rule(seconds=st.sampled_from([1.0, DECIDE_WITHIN_S + 1, APPLY_WITHIN_S + 1]))
+    def wait(self, seconds: float) -> None:
+        self.clock += seconds
+        self.control.tick(self.clock, self.step)
+
+    @precondition(lambda self: not self.control.changes)
+    @rule()
+    def restart(self) -> None:
+        c = self.control
+        stored = [Adjustment.from_json(a.to_json()) for a in c.adjustments.values()]
+        back = Control.from_json(c.job, c.attempt_id, c.to_json(), stored)
+        assert repr(back) == repr(replace_commands(c))
+        self.control = back
+
+    @invariant()
+    def the_table_holds(self) -> None:
+        for change in self.control.take_changes():
+            before = self.was.get(change.adjustment.id)
+            after = S(change.state)
+            if before is None:
+                assert after is S.PROPOSED
+            else:
+                assert after in TRANSITIONS[before], (before, after)
+            self.was[change.adjustment.id] = after
+        assert {i: a.state for i, a in self.control.adjustments.items()} == self.was
+
+    @invariant()
+    def commands_count_up(self) -> None:
+        for command in self.control.take_commands():
+            assert command.counter > self.counters[-1]
+            self.counters.append(command.counter)
+
+    @invariant()
+    def one_is_open(self) -> None:
+        assert sum(a.state in OPEN for a in self.control.adjustments.values()) <= 1
+
+    @invariant()
+    def the_owner_has_the_last_word(self) -> None:
+        assert 1 / 16 - 1e-9 <= self.control.in_force.factor(0.1) <= 4 + 1e-9
+
+
+def replace_commands(c: Control) -> Control:
+    return replace(c, commands=[], changes=[])
+
+
+TestLife = Life.TestCase
+TestLife.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import contextlib
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steersman.rules.language.condition import Condition, Value, _walk
+from steersman.rules.language.expression import ExpressionError, parse
+
+VALUES = st.one_of(st.none(), st.floats(-3, 3))
+
+
+@given(st.fixed_dictionaries({"a": VALUES, "b": VALUES, "d": VALUES}))
+def test_compiled_and_walked_agree(values: dict[str, Value]) -> None:
+    for source in (
+        "a > 0.5 && b < 1.0 || !(d >= 0.0)",
+        "a + b * d > 1.0",
+        "known(a) && a > -1.0",
+        "!known(d) || d / 2.0 != b",
+        "-a < b == (d > 0.0)",
+    ):
+        condition = Condition(source)
+        assert condition.evaluate(values) == _walk(condition.tree, values), source
+
+
+@pytest.mark.parametrize(("p", "q"), list(itertools.product([1.0, -1.0, None], repeat=2)))
+def test_logic_is_kleene(p: Value, q: Value) -> None:
+    values: dict[str, Value] = {"p": p, "q": q}
+    both = Condition("p > 0.0 && q > 0.0").evaluate(values)
+    either = Condition("p > 0.0 || q > 0.0").evaluate(values)
+    truths = [None if x is None else x > 0 for x in (p, q)]
+    assert both is (False if False in truths else None if None in truths else True)
+    assert either is (True if True in truths else None if None in truths else False)
+
+
+def test_a_division_by_zero_is_unknown() -> None:
+    assert Condition("1.0 / a > 0.0").evaluate({"a": 0.0}) is None
+
+
+@pytest.mark.parametrize(
+    ("source", "at"),
+    [("a >", 2), ("a > 0.1)", 7), ("(a > 0.1", 0), ("a ? b", 2), ("f(a)", 0), ("known(1.0)", 6), ("", 0)],
+)
+def test_what_cannot_be_parsed_is_told_with_its_place(source: str, at: int) -> None:
+    with pytest.raises(ExpressionError) as caught:
+        parse(source)
+    assert caught.value.at == at
+
+
+@given(st.text(max_size=60))
+def test_any_text_parses_or_is_refused(source: str) -> None:
+    with contextlib.suppress(ExpressionError):
+        Condition(source)

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from steersman.rules.engine import Engine, JobFacts, load_pack
+from steersman.rules.samples import Column, Samples
+from steersman.rules.verdict import Verdict
+
+
+def _series() -> Any:
+    spec = importlib.util.spec_from_file_location("series", Path(__file__).parent / "series.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+s = _series()
+PACK = load_pack()
+
+
+def grown(n: int) -> np.ndarray:
+    return np.asarray(10.0 * (1.0 + 0.5 * np.minimum(np.arange(n) / 60, 1.0)))
+
+
+def too_hot(n: int = 120) -> Engine:
+    engine = Engine(PACK, JobFacts("AdamW"))
+    engine.feed(s.job(s.stalled(n), lr=0.05, c=-0.02, r=0.06, weight=grown(n)))
+    return engine
+
+
+def test_too_high_is_said_in_words_with_a_value_below_and_a_cut() -> None:
+    diagnosis = too_hot().diagnose()
+    assert diagnosis.verdict is Verdict.LR_TOO_HIGH
+    assert diagnosis.headline == "learning rate too high"
+    assert diagnosis.lr_is_the_lever is True
+    assert diagnosis.recommended_lr is not None
+    assert diagnosis.recommended_lr.high < 0.05
+    assert diagnosis.prescription is not None
+    assert 1 / 16 <= diagnosis.prescription.value < 0.6
+    assert any("flat" in text for text in diagnosis.evidence_for)
+    assert diagnosis.onset_step is not None
+    assert diagnosis.onset_step < 100
+
+
+def test_too_low_is_raised_by_no_more_than_four() -> None:
+    engine = Engine(PACK, JobFacts("AdamW"))
+    engine.feed(s.job(s.falling(400, power=0.05), lr=1e-5, c=0.4, r=0.0003))
+    diagnosis = engine.diagnose()
+    assert diagnosis.verdict is Verdict.LR_TOO_LOW
+    assert diagnosis.recommended_lr is not None
+    assert diagnosis.recommended_lr.value > 1e-4
+    assert diagnosis.prescription is not None
+    assert diagnosis.prescription.value == 4.0
+
+
+def test_weights_that_are_no_numbers_get_a_value_but_no_adjustment() -> None:
+    n = 80
+    loss = np.where(np.arange(n) < 60, 2.3 * np.exp(0.05 * np.arange(n)), np.nan)
+    engine = Engine(PACK, JobFacts("SGD"))
+    engine.feed(s.job(loss, lr=3.0, c=-0.2, r=0.3))
+    diagnosis = engine.diagnose()
+    assert diagnosis.verdict is Verdict.NONFINITE
+    assert diagnosis.headline.endswith("learning rate too high")
+    assert diagnosis.recommended_lr is not None
+    assert diagnosis.recommended_lr.value < 1.5
+    assert diagnosis.prescription is None
+
+
+def test_a_plateau_without_direction_abstains_from_the_rate() -> None:
+    engine = Engine(PACK, JobFacts())
+    engine.feed(s.job(s.flat(900, 1.0, 0.01), c=None))
+    diagnosis = engine.diagnose()
+    assert diagnosis.verdict is Verdict.PLATEAU
+    assert diagnosis.lr_is_the_lever is None
+    assert diagnosis.prescription is None
+    assert diagnosis.recommended_lr is None
+
+
+def test_few_points_are_too_few() -> None:
+    engine = Engine(PACK, JobFacts())
+    engine.feed(s.job(s.falling(30)))
+    assert engine.diagnose().verdict is Verdict.TOO_SHORT
+
+
+def test_a_healthy_job_is_called_healthy_with_its_numbers() -> None:
+    engine = Engine(PACK, JobFacts("AdamW"))
+    engine.feed(s.job(s.falling()))
+    diagnosis = engine.diagnose()
+    assert diagnosis.verdict is Verdict.HEALTHY
+    assert diagnosis.prescription is None
+    assert diagnosis.evidence_for
+
+
+def test_after_a_cut_the_finding_is_held_then_resolved_when_the_loss_falls_again() -> None:
+    engine = too_hot()
+    engine.note_adjustment(120, 0.125)
+    n = 200
+    loss = np.concatenate([s.stalled(120), 3.0 * (np.arange(1, n + 1) / 20 + 1) ** -0.4])
+    rows = s.job(loss, lr=np.where(np.arange(120 + n) < 120, 0.05, 0.05 / 8), c=0.05, r=0.006, weight=15.0)
+    states = [f.state.value for f in engine.feed(rows.rows(120, 120 + n)) if f.rule == "lr_high_stalled"]
+    assert states == ["resolved"]
+    assert engine.diagnose().verdict in (Verdict.HEALTHY, Verdict.UNDETERMINED)
+
+
+def test_a_second_instability_after_a_cut_lowers_confidence_and_says_so() -> None:
+    first = too_hot().diagnose()
+    engine = too_hot()
+    engine.note_adjustment(120, 0.25)
+    n = 160
+    loss = np.concatenate([s.stalled(120), s.flat(60, 3.0), 3.0 * np.exp(0.03 * np.arange(n - 60))])
+    rows = s.job(loss, lr=np.where(np.arange(120 + n) < 120, 0.05, 0.0125), c=-0.2, r=0.06, weight=15.0)
+    engine.feed(rows.rows(120, 120 + n))
+    again = engine.diagnose()
+    assert again.verdict is Verdict.LR_TOO_HIGH
+    assert again.confidence < first.confidence
+    assert any("broke again after the learning rate was cut" in text for text in again.evidence_against)
+
+
+def test_one_set_that_worsens_is_not_hidden_by_another_that_does_not() -> None:
+    n = 1000
+    t = np.arange(n)
+    rows = s.job(s.falling(n))
+    good, bad = 2.0 - t / 1000, np.where(t < 400, 2.0 - t / 400, 1.0 + (t - 400) / 400)
+    at = t % 50 == 49
+    columns = {**rows.columns, "val_loss/good": Column(good, at), "val_loss/bad": Column(bad, at)}
+    engine = Engine(PACK, JobFacts())
+    engine.feed(Samples(rows.steps, rows.times, columns))
+    assert engine.diagnose().verdict is Verdict.OVERFITTING

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import socket
@@ -146,9 +145,12 @@ class Listener:
                 data = client.connection.recv(packet.MAX_PACKET + 1)
             except BlockingIOError:
                 return count
+            except ConnectionResetError:
+                # It hung up before it read our last words. Linux says so first, and only then hands out what it had
+                # sent, which is all there: its last rows and its goodbye.
+                continue
             except OSError as error:
-                if error.errno != errno.ECONNRESET:
-                    _log.warning("client_failed", extra=fields(process=client.process, reason=error.strerror))
+                _log.warning("client_failed", extra=fields(process=client.process, reason=error.strerror))
                 data = b""
             if not data:
                 self._hang_up(client)

@@ -5,8 +5,8 @@ slows down slows all of them. Blocks are alike step by step (the probe is put in
 every tenth step falls on the same ones): what a way adds is the difference of medians over blocks, step by step, and
 the mean of that over the steps of a block. The same with 10 % quantiles in place of medians is what a machine shared
 with others disturbs least, and quartiles of the differences between neighbouring blocks say how much it was disturbed.
-A real process drains the probe's socket every 20 ms, as the agent does. Every row and every norm
-has to arrive, and the weights must end the same to the bit with the probe and without, else nothing is reported.
+The agent's own ears, in a process of their own, take what there is every 20 ms, as in the agent. Every row and every
+norm has to arrive, and the weights must end the same to the bit with the probe and without, else nothing is reported.
 
     python benchmarks/probe_overhead.py [--case small|large|both] [--blocks N] [--alone] [--json]
 """
@@ -19,7 +19,6 @@ import json
 import multiprocessing
 import os
 import shutil
-import socket
 import statistics
 import sys
 import tempfile
@@ -32,6 +31,7 @@ from typing import Any
 
 import torch
 
+from steersman.agent.local import Client, Listener
 from steersman.agent.probe import ProbeConfig, install, packet
 
 WARM = 10
@@ -40,37 +40,26 @@ Log = Callable[[dict[str, float]], Any]
 
 
 def receive(path: str, tell: Connection) -> None:
-    """The agent's part: take everything that is there, every 20 ms, and count it."""
-    server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    server.bind(path)
-    server.listen()
-    server.setblocking(False)
+    """The agent's part, with the agent's own ears: take everything that is there, every 20 ms, and count it."""
+    counts = [0, 0, 0]
+
+    def received(client: Client, data: bytes) -> None:
+        kind = packet.kind_of(data)
+        if kind == packet.HELLO:
+            client.send(packet.WELCOME, attempt_id=packet.unpack_json(data)["attempt_id"], job="bench", shared=True)
+        elif kind == packet.ROW:
+            row = packet.unpack_row(data)
+            for place, there in enumerate((1, row.present >> 1 & 1, row.present >> 4 & 1)):
+                counts[place] += there
+
+    listener = Listener(path, received, lambda client: None)
+    listener.open()
     tell.send("ready")
-    rows = norms = directions = 0
-    connections: list[socket.socket] = []
-    stopping = False
-    while True:
-        try:
-            while True:
-                connection, _ = server.accept()
-                connection.setblocking(False)
-                connections.append(connection)
-        except BlockingIOError:
-            pass
-        for connection in connections:
-            try:
-                while message := connection.recv(packet.MAX_PACKET):
-                    if packet.kind_of(message) == packet.ROW:
-                        row = packet.unpack_row(message)
-                        rows += 1
-                        norms += row.present >> 1 & 1
-                        directions += row.present >> 4 & 1
-            except BlockingIOError:
-                pass
-        if stopping:
-            break
-        stopping = tell.poll(0.02)
-    tell.send((rows, norms, directions))
+    while not tell.poll(0.02):
+        listener.tick()
+    listener.tick()
+    listener.close()
+    tell.send(tuple(counts))
 
 
 def settings(path: str) -> ProbeConfig:

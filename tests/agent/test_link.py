@@ -86,7 +86,7 @@ async def test_rows_go_once_and_the_spool_is_trimmed_on_durable_alone(
         await until(lambda: host.roster.attempts[ATTEMPT].unsent_rows == 0)
     (seen,) = daemon.jobs.values()
     assert seen.rows[0] == list(range(1, 61))
-    assert (packet.WELCOME, {"attempt_id": ATTEMPT, "job": "j"}) in probe.told
+    assert (packet.WELCOME, {"attempt_id": ATTEMPT, "job": "j", "shared": True}) in probe.told
 
 
 async def test_a_gap_is_declared_so_that_the_daemon_goes_on(

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from steersman.agent import processes
 from steersman.agent.events import fields
 from steersman.agent.probe import packet
+from steersman.agent.probe.shared import Inbox, SharedError
 
 MAX_CLIENTS = 512
 PACKETS_A_TICK = 2048
@@ -38,6 +39,7 @@ class Client:
         self.launcher = False
         self.said_goodbye = False
         self.bad_packets = 0
+        self.shared: Inbox | None = None
         self._queue: deque[bytes] = deque()
 
     def send(self, kind: int, **message: object) -> None:
@@ -57,6 +59,8 @@ class Client:
                 self._queue.clear()  # gone: its end will be seen when we read
                 return
             self._queue.popleft()
+            if self.shared is not None:
+                self.shared.announce()
 
 
 class Listener:
@@ -105,6 +109,8 @@ class Listener:
         """Stop listening and hang up."""
         for client in self.clients:
             client.connection.close()
+            if client.shared is not None:
+                client.shared.close()
         self.clients.clear()
         if self._socket is not None:
             self._socket.close()
@@ -140,11 +146,13 @@ class Listener:
         self.clients.append(Client(connection, processes.mark(pid) or f"{pid}:0"))
 
     def _drain(self, client: Client) -> int:
+        # What declares a row's columns was sent before the row was written: how far is looked up first.
+        until = client.shared.written() if client.shared is not None else 0
         for count in range(PACKETS_A_TICK):
             try:
-                data = client.connection.recv(packet.MAX_PACKET + 1)
+                data = self._read(client)
             except BlockingIOError:
-                return count
+                return count + self._rows(client, until)
             except ConnectionResetError:
                 # It hung up before it read our last words. Linux says so first, and only then hands out what it had
                 # sent, which is all there: its last rows and its goodbye.
@@ -155,10 +163,48 @@ class Listener:
             if not data:
                 self._hang_up(client)
                 return count + 1
+            if data[0] == packet.SHARED:
+                self._share(client)
+                continue
+            if data[0] == packet.BYE and client.shared is not None:
+                # Said after the last row was written.
+                self._rows(client, client.shared.written())
             self._received(client, data)
             if client not in self.clients:
                 return count + 1
         return PACKETS_A_TICK
+
+    def _read(self, client: Client) -> bytes:
+        """One packet; the descriptor that may have come with it is opened."""
+        if client.shared is not None:
+            return client.connection.recv(packet.MAX_PACKET + 1)
+        data, descriptors, _, _ = socket.recv_fds(client.connection, packet.MAX_PACKET + 1, 1)
+        for descriptor in descriptors:
+            try:
+                client.shared = Inbox(descriptor)
+            except SharedError as error:
+                _log.warning("memory_refused", extra=fields(process=client.process, reason=str(error)))
+        return data
+
+    def _share(self, client: Client) -> None:
+        if client.shared is None:
+            self.refuse(client, "the agent cannot read the memory it was given")
+        else:
+            client.shared.announce()  # for what was sent before it was there
+
+    def _rows(self, client: Client, until: int) -> int:
+        """Take the rows that stand in memory; how many there were."""
+        if client.shared is None:
+            return 0
+        try:
+            rows = client.shared.take(until) if until else []
+        except SharedError as error:
+            _log.warning("memory_damaged", extra=fields(process=client.process, reason=str(error)))
+            self.refuse(client, str(error))
+            return 0
+        for row in rows:
+            self._received(client, row)
+        return len(rows)
 
     def refuse(self, client: Client, message: str) -> None:
         """Say why, and hang up."""
@@ -169,4 +215,8 @@ class Listener:
         if client in self.clients:
             self.clients.remove(client)
             client.connection.close()
+            if client.shared is not None:
+                self._rows(client, client.shared.written())
+                client.shared.close()
+                client.shared = None
             self._left(client)

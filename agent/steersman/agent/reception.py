@@ -89,7 +89,7 @@ class Reception:
         if client not in self._roster.clients:
             self._roster.clients.append(client)
         _log.info("probe_joined", extra=fields(attempt=attempt.attempt_id, job=attempt.job, rank=rank))
-        client.send(packet.WELCOME, attempt_id=attempt.attempt_id, job=attempt.job)
+        client.send(packet.WELCOME, attempt_id=attempt.attempt_id, job=attempt.job, shared=True)
         self._roster.wake()
 
     def _claim(self, asked: str, rank: int, client: Client) -> Attempt:

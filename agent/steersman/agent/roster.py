@@ -265,7 +265,7 @@ class Roster:
             attempt.touch()
             for client in self.clients:
                 if client.attempt_id == attempt.attempt_id:
-                    client.send(packet.WELCOME, attempt_id=attempt.attempt_id, job=welcome.job)
+                    client.send(packet.WELCOME, attempt_id=attempt.attempt_id, job=welcome.job, shared=True)
 
     def _adjust(self, command: telemetry_pb2.AdjustmentCommand) -> None:
         attempt = self.attempts.get(command.attempt_id)

@@ -17,16 +17,14 @@ class Loss:
     their sum where each was visibly divided by their number.
     """
 
-    __slots__ = ("calls", "lost", "rest", "scalars", "scale", "slots", "total")
-
-    def __init__(self) -> None:
-        self.calls = 0
-        self.scalars = 0
-        self.total = 0.0
-        self.slots: Tuple[Slot, ...] = ()
-        self.rest: Optional[torch.Tensor] = None
-        self.lost = False  # the ring was full: half a sum would be a number nobody asked for
-        self.scale = 1.0
+    # Most rounds have one call, so what else there can be stands on the class until it is needed.
+    calls = 0
+    scalars = 0
+    total = 0.0
+    slots: Tuple[Slot, ...] = ()
+    rest: Optional[torch.Tensor] = None
+    lost = False  # the ring was full: half a sum would be a number nobody asked for
+    scale = 1.0
 
     def bring(self, ring: HostRing, value: torch.Tensor) -> None:
         """Start copying one of the sums."""
@@ -120,8 +118,10 @@ class Capture:
             else:
                 loss.rest = value.clone() if loss.rest is None else loss.rest + value
         loss.scalars += 1
-        # Asked for now: once backward has run, the graph no longer shows it.
-        divisor = _divisor(tensors.grad_fn)
+        # Asked for now: once backward has run, the graph no longer shows by what it was divided last.
+        node = tensors.grad_fn
+        divided = node is not None and node.name() == "DivBackward0"
+        divisor = peek(getattr(node, "_saved_other", None)) if divided else None
         if loss.scalars == 1:
             self._divisor = divisor
         elif divisor != self._divisor:
@@ -193,10 +193,3 @@ class Capture:
         self._logged.clear()
         self.validated = False
         self._scaled = self._norm = None
-
-
-def _divisor(node: Any) -> Optional[float]:
-    """The number by which a loss was divided last, where autograd's graph shows it and it is in host memory."""
-    if node is None or node.name() != "DivBackward0":
-        return None
-    return peek(getattr(node, "_saved_other", None))

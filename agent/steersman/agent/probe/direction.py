@@ -72,6 +72,10 @@ class Direction:
         self._lengths: Tuple[torch.Tensor, ...] = ()
         self._square: Optional[float] = None
         self.known = False
+        self.watched = False
+        """Whether the last step was watched, so that this one can be compared with it."""
+        self.watching = False
+        """Whether this step is being watched."""
 
     def look(self, optimizer: Any) -> bool:
         """Take an optimizer's shape in, again after its groups have changed; whether it can be sampled."""
@@ -100,16 +104,6 @@ class Direction:
             self._share = 1.0 if self._whole else sum(stop - start for _, start, stop in self._pieces) / total
         return self.known
 
-    @property
-    def watched(self) -> bool:
-        """Whether the last step was watched, so that this one can be compared with it."""
-        return self._update is not None
-
-    @property
-    def watching(self) -> bool:
-        """Whether this step is being watched."""
-        return self._before is not None
-
     def watch(self, optimizer: Any, flat: Optional[torch.Tensor], square: float) -> None:
         """Before a step: keep its gradients and the weights.
 
@@ -122,22 +116,26 @@ class Direction:
         self._gradient = self._gradients(flat)
         self._square = square if self._gradient is flat else None
         self._before = None if self._gradient is None else self._weights()
+        self.watching = self._before is not None
 
     def after(self, wanted: bool) -> Optional[Sums]:
         """After that step: <g,du> and |g|² where they are wanted, with du what the step changed."""
         before, self._before = self._before, None
+        self.watching = False
         gradient, self._gradient = self._gradient, None
         if before is None or gradient is None:
             return None
         weights = self._weights()
         update = torch.sub(weights, before, out=before)
         self._update = update
+        self.watched = True
         self._lengths = (torch.dot(update, update), torch.dot(weights, weights))
         return self._bring(gradient, update, self._square) if wanted else None
 
     def compare(self, optimizer: Any, flat: Optional[torch.Tensor], square: float) -> Optional[Sums]:
         """Before the step after that: <g',du>, |g'|², |du|² and |w|², with g' its gradients and w its weights."""
         update, self._update = self._update, None
+        self.watched = False
         params, self._params = self._params, []
         now = self._with_gradient(optimizer)
         # A parameter without a gradient in one of the two steps: the vectors would not fit each other.
@@ -152,6 +150,7 @@ class Direction:
     def forget(self) -> None:
         """Drop what was watched."""
         self._before = self._gradient = self._update = None
+        self.watched = self.watching = False
         self._lengths = ()
 
     def _with_gradient(self, optimizer: Any) -> List[torch.Tensor]:

@@ -28,8 +28,9 @@ BYE = 6  # JSON: {"outcome": "finished" | "failed" | "detached", "message", "tim
 LAUNCH = 7  # JSON: a job is about to start
 EXIT = 8  # JSON: {"attempt_id", "exit_code", "signal", "time"}
 QUERY = 9  # JSON: {"what": "status" | "job" | "stop", "attempt_id"?}
+SHARED = 10  # JSON: {}; with it comes the descriptor of memory in which rows lie from here on, see shared.py
 # agent to probe or launcher
-WELCOME = 32  # JSON: {"attempt_id", "job"}; sent again when the daemon grants another name
+WELCOME = 32  # JSON: {"attempt_id", "job", "shared"?}; sent again when the daemon grants another name
 COMMAND = 33  # JSON: {"adjustment_id", "overlay": {"factor": x} | {"value": x}, "over_steps", "expires_at", "counter"}
 REPLY = 34  # JSON: the answer to a QUERY
 REFUSED = 35  # JSON: {"message"}

@@ -11,6 +11,7 @@ import torch
 
 from .capture import Capture
 from .guard import Guard
+from .steps import Steps
 
 LOSSES = (
     "binary_cross_entropy",
@@ -44,13 +45,13 @@ class Patches:
     Args:
         capture: told what the functions saw.
         guard: the border.
-        before_backward: called before each backward, for healing.
+        steps: told of each backward that finds something open, for healing.
     """
 
-    def __init__(self, capture: Capture, guard: Guard, before_backward: Callable[[], None]) -> None:
+    def __init__(self, capture: Capture, guard: Guard, steps: Steps) -> None:
         self._capture = capture
         self._guard = guard
-        self._before_backward = before_backward
+        self._steps = steps
         self._placed: List[Tuple[Any, str, Any, Any]] = []
         self.asleep = False
 
@@ -92,13 +93,14 @@ class Patches:
         setattr(holder, name, wrapper)
 
     def _backward(self, original: Any) -> Any:
-        capture, guard, heal, compiling = self._capture, self._guard, self._before_backward, torch.compiler.is_compiling
+        capture, guard, steps, compiling = self._capture, self._guard, self._steps, torch.compiler.is_compiling
 
         def backward(tensors: Any, grad_tensors: Any = None, *args: Any, **kwargs: Any) -> Any:
             if not self.asleep and not guard.off and not compiling():
                 began = perf_counter_ns()
                 try:
-                    heal()
+                    if steps.running is not None or steps.row is not None:
+                        steps.before_backward()
                     capture.backward(tensors, grad_tensors is not None)
                     capture.spent += perf_counter_ns() - began
                 except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop

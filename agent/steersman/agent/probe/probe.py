@@ -69,7 +69,7 @@ class Probe:
             self._say,
             self._guard,
         )
-        self._patches = Patches(self._capture, self._guard, self._steps.before_backward)
+        self._patches = Patches(self._capture, self._guard, self._steps)
 
     @property
     def job(self) -> str:
@@ -289,6 +289,7 @@ class Probe:
                 elif kind == packet.WELCOME:
                     self.granted = str(body.get("job") or self.config.job)
                     self._attempt = str(body.get("attempt_id") or self._attempt)
+                    self._channel.offered(bool(body.get("shared")))
                 elif kind == packet.REFUSED:
                     self._switch_off()
                     self._guard.off = True

@@ -101,6 +101,9 @@ def _bfloat16(address: int) -> float:
     return float(struct.unpack("<f", b"\0\0" + ctypes.string_at(address, 2))[0])
 
 
+_float_at: Any = ctypes.c_float.from_address
+
+
 def _reader(kind: Any) -> Callable[[int], float]:
     at = kind.from_address
     return lambda address: float(at(address).value)
@@ -118,15 +121,15 @@ _READERS: Dict[Any, Callable[[int], float]] = {
 
 def peek(value: Any) -> Optional[float]:
     """The number in a Python number or in a scalar tensor in host memory; None where it cannot be read so."""
-    if isinstance(value, torch.Tensor):
-        if not value.is_cpu or value.numel() != 1:
-            return None
+    if not isinstance(value, torch.Tensor):
+        return float(value) if isinstance(value, (int, float)) else None
+    if not value.is_cpu or value.numel() != 1 or value.is_neg():
+        return None
+    try:
+        if value.dtype is torch.float32:
+            return float(_float_at(value.data_ptr()).value)
         reader = _READERS.get(value.dtype)
-        if reader is None or value.is_neg():
-            return None
-        try:
-            return reader(value.data_ptr())
-        except RuntimeError:
-            # A tensor without memory, as inside torch.func's transforms.
-            return None
-    return float(value) if isinstance(value, (int, float)) else None
+        return None if reader is None else reader(value.data_ptr())
+    except RuntimeError:
+        # A tensor without memory, as inside torch.func's transforms.
+        return None

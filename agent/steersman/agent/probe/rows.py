@@ -25,6 +25,7 @@ _FIXED = (
     ("weight_norm", ""),
     ("predicted_decrease", ""),
 )
+_ROW, _VERSION = packet.ROW, packet.VERSION
 # Room for validation sets is kept free: a column each, of the 64 that a row may have.
 _LAST_LR = 56
 
@@ -62,6 +63,10 @@ class Row:
         numbers[column] = value
         self.present |= 1 << column
 
+    def widen(self, columns: int) -> None:
+        """Make room for columns that came up after the row was opened."""
+        self.numbers.extend([0.0] * (columns - len(self.numbers)))
+
     def wait(self, slot: Optional[Slot]) -> None:
         """Not complete before this has arrived and been read; None: before something at hand has been read."""
         if self.complete:
@@ -72,13 +77,17 @@ class Row:
 
     def add_loss(self, loss: Loss) -> None:
         """The loss of this row's backward calls."""
-        self.set(CALLS, loss.calls)
+        self.numbers[CALLS] = loss.calls
         if loss.slots:
+            self.present |= 1 << CALLS
             self.loss = loss
             for slot in loss.slots:
                 self.wait(slot)
         elif loss.scalars and not loss.lost:
-            self.set(LOSS, loss.total * loss.scale)
+            self.numbers[LOSS] = loss.total * loss.scale
+            self.present |= 1 << CALLS | 1 << LOSS
+        else:
+            self.present |= 1 << CALLS
 
     def add_norm(self, norm: Number) -> None:
         """The norm of one optimizer's gradients."""
@@ -168,8 +177,12 @@ class Rows:
         self._say = say
         self._columns: List[Tuple[str, str]] = list(_FIXED)
         self._index: Dict[str, int] = {}
+        self.width = len(_FIXED)
+        """How many columns there are."""
         self._schema = -1
         self._pack: Any = None
+        self._pack_into: Any = None
+        self._size = 0
         self._pending: Deque[Row] = deque()
         self._cut = False
 
@@ -195,12 +208,9 @@ class Rows:
             index = len(self._columns)
             self._columns.append((name, unit))
             self._index[name] = index
+            self.width = index + 1
             self._pack = None
         return index
-
-    def open(self, step: int) -> Row:
-        """A row for a step."""
-        return Row(step, len(self._columns))
 
     def finish(self, row: Row) -> None:
         """Nothing more will be added to this row."""
@@ -208,7 +218,7 @@ class Rows:
             self._pending.append(row)
             self.drain()
         elif row.complete:
-            self._send(row)
+            self.send(row)
         elif row.arrived():
             self._complete(row)
         else:
@@ -238,24 +248,43 @@ class Rows:
         if not row.complete:
             row.read()
         if not row.discarded:
-            self._send(row)
+            self.send(row)
 
-    def _send(self, row: Row) -> None:
-        columns = len(self._columns)
+    @property
+    def waiting(self) -> bool:
+        """Whether rows wait for their values, behind which others have to wait."""
+        return bool(self._pending)
+
+    def send(self, row: Row) -> None:
+        """Send a row that knows all its numbers, and behind which none waits."""
+        columns = self.width
         if self._pack is None:
-            self._schema += 1
-            self._pack = packet.row_struct(columns).pack
-            self._channel.declare(self._schema, packet.schema(self._schema, self._columns))
+            self._declare()
         numbers = row.numbers
         if len(numbers) < columns:
-            numbers.extend([0.0] * (columns - len(numbers)))
+            row.widen(columns)
         channel = self._channel
-        message = self._pack(
-            packet.ROW, packet.VERSION, self._schema, channel.next_seq, row.step, row.time, row.present, *numbers
-        )
-        channel.send_row(message, self._schema)
+        box = channel.straight
+        if box is not None and (at := box.room(self._size)):
+            self._pack_into(
+                box.memory, at, _ROW, _VERSION, self._schema, channel.next_seq, row.step, row.time, row.present,
+                *numbers,
+            )  # fmt: skip
+            box.publish()
+            channel.next_seq += 1
+        else:
+            channel.send_row(
+                self._pack(_ROW, _VERSION, self._schema, channel.next_seq, row.step, row.time, row.present, *numbers),
+                self._schema,
+            )
         if row.due:
             self._report(row)
+
+    def _declare(self) -> None:
+        self._schema += 1
+        layout = packet.row_struct(self.width)
+        self._pack, self._pack_into, self._size = layout.pack, layout.pack_into, layout.size
+        self._channel.declare(self._schema, packet.schema(self._schema, self._columns))
 
     def flush(self, seconds: float) -> None:
         """At the end of the job, and only there: wait a moment for the values that are still on their way."""

@@ -14,12 +14,14 @@ from .guard import Guard
 from .orders import Orders
 from .overlay import Overlay
 from .ring import HostRing, Number, Slot, peek
-from .rows import CALLS, STEP_TIME, Row, Rows
+from .rows import CALLS, GRAD_NORM, STEP_TIME, Row, Rows
 from .running import Running
 from .seen import Seen
 
 _now = time.perf_counter_ns
 _thread = threading.get_ident
+# What torch.no_grad calls; as a context manager it takes longer than most of what is done within it.
+_is_grad_enabled, _set_grad_enabled = torch.is_grad_enabled, torch._C._set_grad_enabled
 # What was done on a step, as bits: steps on which the same was done have costs that can be compared.
 _ROW, _NORM, _DIRECTION = 1, 2, 4
 
@@ -46,6 +48,7 @@ class Steps:
         running: the step that is being made, or one that ended with an exception and is not healed yet.
         stepping: the optimizers that step, in the order of their numbers.
         step: number of the open or last round; -1 before the first.
+        row: the row of the open round.
     """
 
     def __init__(
@@ -73,7 +76,7 @@ class Steps:
         self._say = say
         self.running: Optional[Running] = None
         self._members: Set[int] = set()
-        self._row: Optional[Row] = None
+        self.row: Optional[Row] = None
         self._ended = 0
         self._listened = 0
         self._spent = 0
@@ -106,7 +109,10 @@ class Steps:
         if began - self._listened > 10_000_000:
             self._listened = began
             self._listen()
-        self._begin_round(seen)
+        if len(self.stepping) == 1 and self.row is None:
+            self._open_round()
+        else:
+            self._begin_round(seen)
         closure = args[1] if len(args) > 1 else kwargs.get("closure") if kwargs else None
         if closure is not None and callable(closure):
             wrapped = self._around(closure, running, optimizer)
@@ -125,24 +131,31 @@ class Steps:
         """An optimizer that steps by itself, or was shown to us: it gets its number and columns."""
         seen.number = len(self.stepping)
         self.stepping.append(seen)
+        if len(self.stepping) == 2 and self.step >= 0:
+            self._members = {id(self.stepping[0])}  # who made the last round: alone it was not written down
         seen.columns = self._rows.lr_columns(seen.number, len(optimizer.param_groups))
 
     def _begin_round(self, seen: Seen) -> None:
         if self._members and id(seen) not in self._members and not self._capture.backward_since_step:
             self._members.add(id(seen))
             return
-        if self._row is not None:
+        if self.row is not None:
             self.end_round()
         if len(self._members) != 1 or id(seen) not in self._members:
             self._members = {id(seen)}
-        self.step += 1
+        self._open_round()
+
+    def _open_round(self) -> None:
+        self.step = step = self.step + 1
         self._kind = 0
-        if self._orders.open:
-            self._orders.begin(self.step)
+        ordered = self._orders.open
+        if ordered:
+            self._orders.begin(step)
+            ordered = self._orders.open
         if self._overlay.in_force:
             self._overlay.advance(self._first_lr())
-        if self.step % self._budget.rows_every == 0 or self._orders.open:
-            self._row = self._rows.open(self.step)
+        if ordered or step % self._budget.rows_every == 0:
+            self.row = Row(step, self._rows.width)
             self._kind = _ROW
         if self._capture.backward_since_step:
             self._take_loss()
@@ -153,7 +166,7 @@ class Steps:
 
     def _take_loss(self) -> None:
         loss = self._capture.take_loss()
-        row = self._row
+        row = self.row
         if row is not None and not row.present >> CALLS & 1:
             row.add_loss(loss)
             return
@@ -162,7 +175,7 @@ class Steps:
     def _look(self, seen: Seen, optimizer: Any) -> None:
         """Read the gradients that the step will use, without waiting for them."""
         began = _now()
-        budget, capture, row = self._budget, self._capture, self._row
+        budget, capture, row = self._budget, self._capture, self.row
         wanted = row is not None and self.step % budget.norm_every == 0
         norm = seen.norm
         if wanted or capture.clips:
@@ -175,8 +188,13 @@ class Steps:
             elif wanted:
                 found = norm.take(gradients, scale)
                 self._kind |= _NORM
-            if found is not None and row is not None:
-                row.add_norm(found)
+            if row is not None and found is not None:
+                if type(found) is float and not row.norms:
+                    row.norms = 1
+                    row.numbers[GRAD_NORM] = found
+                    row.present |= 1 << GRAD_NORM
+                else:
+                    row.add_norm(found)
         every = budget.norm_every * self._sample_every
         if seen.direction.watched or seen.count % every == every - 1:
             self._sample(seen, optimizer, row, every)
@@ -190,7 +208,9 @@ class Steps:
             direction.forget()
             return
         self._kind |= _DIRECTION
-        with torch.no_grad():
+        training = _is_grad_enabled()
+        _set_grad_enabled(False)
+        try:
             if direction.watched:
                 if row is not None and row.sums is None:
                     row.sums = direction.compare(optimizer, flat, seen.norm.square)
@@ -200,6 +220,8 @@ class Steps:
                     direction.forget()
             if seen.count % every == every - 1:
                 direction.watch(optimizer, flat, seen.norm.square)
+        finally:
+            _set_grad_enabled(training)
 
     def _around(self, closure: Callable[[], Any], running: Running, optimizer: Any) -> Callable[[], Any]:
         """The job's closure, which sees its own LR, and after which gradients are new for the first time."""
@@ -241,10 +263,12 @@ class Steps:
         self.running = None
         running.frame = None
         overlay = self._overlay
-        row = self._row
+        row = self.row
         laid = bool(overlay.laid_on)
         if len(seen.columns) < len(optimizer.param_groups):
             seen.columns = self._rows.lr_columns(seen.number, len(optimizer.param_groups))
+            if row is not None:
+                row.widen(self._rows.width)
         if row is not None:
             self._read_lrs(seen, optimizer, row, laid)
         if laid:
@@ -282,7 +306,8 @@ class Steps:
         for columns, group in zip(seen.columns, optimizer.param_groups):
             lr = group["lr"]
             if type(lr) is float:
-                row.set(columns[0], lr)
+                row.numbers[columns[0]] = lr
+                row.present |= 1 << columns[0]
             else:
                 self._note(row, columns[0], lr)
             if laid:
@@ -301,8 +326,12 @@ class Steps:
 
     def _after_sample(self, seen: Seen, row: Optional[Row]) -> None:
         began = _now()
-        with torch.no_grad():
+        training = _is_grad_enabled()
+        _set_grad_enabled(False)
+        try:
             gain = seen.direction.after(row is not None and row.gain is None)
+        finally:
+            _set_grad_enabled(training)
         if gain is not None and row is not None:
             row.gain = gain
             row.wait(gain.slot)
@@ -310,7 +339,7 @@ class Steps:
 
     def end_round(self) -> None:
         """The open round is over: its row goes out."""
-        row, self._row = self._row, None
+        row, self.row = self.row, None
         if row is None:
             return
         if not row.time:
@@ -340,7 +369,7 @@ class Steps:
         """The job ends: the open row goes out, and one more for validation losses that came after the last step."""
         self.end_round()
         if self._capture.validated and self.step >= 0:
-            row = self._rows.open(self.step)
+            row = Row(self.step, self._rows.width)
             row.time = time.time()
             self._validate(row)
             self._rows.finish(row)
@@ -351,7 +380,7 @@ class Steps:
             if self.running.alive():
                 return
             self.heal()
-        if self._row is not None:
+        if self.row is not None:
             self.end_round()
 
     def heal(self) -> None:
@@ -387,7 +416,7 @@ class Steps:
         """In the child of a fork: nothing of the parent's round is ours."""
         self._overlay.take_off()
         self.running = None
-        self._row = None
+        self.row = None
         self._members = set()
         self._ended = 0
         self.step = -1

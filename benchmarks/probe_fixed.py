@@ -1,0 +1,122 @@
+"""What the probe itself costs a step, apart from the norm: the price of a row.
+
+An optimizer that does nothing, with one group of ten parameters, steps with the probe and without it, in blocks that
+alternate within one process; and a backward that does nothing is called through the probe's patch and without it. A
+real process drains the probe's socket. Nothing else runs between two steps, so that the code is warm: in a real loop,
+where the job's own tensors have been through the caches, the same code costs two to four times as much, which is what
+probe_overhead.py shows.
+
+    python -m benchmarks.probe_fixed [--blocks N] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from benchmarks.probe_overhead import receive, settings
+
+from steersman.agent.probe import install
+
+STEPS = 500
+
+
+class Idle(torch.optim.Optimizer):
+    """Steps without doing anything."""
+
+    def __init__(self, params: list[torch.nn.Parameter]) -> None:
+        super().__init__(params, {"lr": 0.1})
+
+    def step(self, closure: Any = None) -> Any:
+        """Nothing."""
+
+
+def timed(call: Callable[[], object]) -> float:
+    """Microseconds a call, over one block."""
+    began = time.perf_counter_ns()
+    for _ in range(STEPS):
+        call()
+    return (time.perf_counter_ns() - began) / STEPS / 1e3
+
+
+def measure(blocks: int) -> dict[str, Any]:
+    """Both parts, in microseconds."""
+    folder = Path(tempfile.mkdtemp(prefix="steersman-bench-"))
+    mine, theirs = multiprocessing.Pipe()
+    agent = multiprocessing.get_context("spawn").Process(
+        target=receive, args=(str(folder / "agent.sock"), theirs), daemon=True
+    )
+    agent.start()
+    mine.recv()
+    original = torch.autograd.backward
+    loss = torch.nn.Parameter(torch.ones(())) * 2.0
+
+    def backward(*args: Any, **kwargs: Any) -> None:
+        """Nothing: what is left is the patch."""
+
+    params = [torch.nn.Parameter(torch.randn(600)) for _ in range(10)]
+    for param in params:
+        param.grad = torch.randn(600)
+    optimizer = Idle(params)
+    found: dict[str, list[float]] = {name: [] for name in ("step bare", "step", "norm", "backward bare", "backward")}
+    try:
+        torch.autograd.backward = backward
+        for _ in range(blocks):
+            found["step bare"].append(timed(optimizer.step))
+            found["backward bare"].append(timed(lambda: torch.autograd.backward(loss)))
+            for name, every in (("step", 1 << 30), ("norm", 1)):
+                probe = install(settings(str(folder / "agent.sock")))
+                probe.see(optimizer)
+                probe._steps._budget.norm_every = every
+                timed(optimizer.step)
+                found[name].append(timed(optimizer.step))
+                if name == "step":
+                    found["backward"].append(timed(lambda: torch.autograd.backward(loss)))
+                probe.close()
+                if probe.failures:
+                    raise SystemExit(f"the probe failed {probe.failures} times")
+    finally:
+        torch.autograd.backward = original
+        mine.send("stop")
+        agent.join(10)
+        shutil.rmtree(folder, ignore_errors=True)
+    middle = {name: statistics.median(values) for name, values in found.items()}
+    least = {name: min(values) for name, values in found.items()}
+    return {
+        "step_us": middle["step"] - middle["step bare"],
+        "step_least_us": least["step"] - least["step bare"],
+        "backward_us": middle["backward"] - middle["backward bare"],
+        "backward_least_us": least["backward"] - least["backward bare"],
+        "norm_us": middle["norm"] - middle["step"],
+        "norm_least_us": least["norm"] - least["step"],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What the probe itself costs a step, apart from the norm.")
+    parser.add_argument("--blocks", type=int, default=40)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    report = measure(max(options.blocks, 2))
+    if options.json:
+        print(json.dumps(report))
+        return
+    print(f"a row, from hook to socket: {report['step_us']:.1f} µs a step (least {report['step_least_us']:.1f})")
+    print(
+        f"the patch on backward:      {report['backward_us']:.1f} µs a call (least {report['backward_least_us']:.1f})"
+    )
+    print(f"norm and direction besides: {report['norm_us']:.1f} µs a step (least {report['norm_least_us']:.1f})")
+
+
+if __name__ == "__main__":
+    main()

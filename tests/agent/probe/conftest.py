@@ -160,3 +160,13 @@ class Job:
 @pytest.fixture
 def job() -> Callable[..., Job]:
     return Job
+
+
+@pytest.fixture
+def said(receiver: Receiver) -> Callable[[str], list[dict[str, Any]]]:
+    """The events whose kind contains a word."""
+
+    def of(word: str) -> list[dict[str, Any]]:
+        return [event for event in receiver.of(packet.EVENT) if word in event["kind"]]
+
+    return of

@@ -8,7 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from tests.agent.probe.loops import LOOPS, Clipped, Loop
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from steersman.agent.probe import packet
+
+WAITING = ("_local_scalar_dense", "item", "nonzero", "equal", "is_nonzero", "masked_select", "unique", "allclose")
 
 
 class Count(TorchDispatchMode):
@@ -20,12 +25,13 @@ class Count(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        name = str(func)
-        if name.startswith(("aten._local_scalar_dense", "aten.item", "aten.nonzero", "aten.equal", "aten.is_nonzero")):
+        space, _, name = str(func).partition(".")
+        name = name.split(".")[0]
+        if space == "aten" and name in WAITING:
             self.seen[name] += 1
-        if name.startswith(("aten.copy_", "aten._to_copy")):
-            waits = not (kwargs.get("non_blocking") or (name.startswith("aten.copy_") and len(args) > 2 and args[2]))
-            crosses = "device" in kwargs or (name.startswith("aten.copy_") and args[0].dtype != args[1].dtype)
+        if space == "aten" and name in ("copy_", "_to_copy"):
+            waits = not (kwargs.get("non_blocking") or (name == "copy_" and len(args) > 2 and args[2]))
+            crosses = "device" in kwargs or (name == "copy_" and args[0].dtype != args[1].dtype)
             if waits and crosses:
                 self.seen[name] += 1
         return func(*args, **kwargs)
@@ -71,3 +77,53 @@ def test_not_one_dispatch_that_waits_more_than_the_bare_loop(name: str, receiver
     assert any("hypergrad_cos" in row for row in receiver.rows)
     assert probe.failures == 0
     assert with_probe == bare
+
+
+def waits(make: Callable[[], Loop]) -> Counter[str]:
+    """The loop is built outside: what is counted is rounds."""
+    loop = make()
+    loop.round()
+    count = Count()
+    with count:
+        for _ in range(33):
+            loop.round()
+    return count.seen
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_no_way_of_training_waits_once_more(name: str, start: Any, receiver: Any) -> None:
+    bare = waits(LOOPS[name])
+    probe = start()
+    watched = waits(LOOPS[name])
+    assert [e["message"] for e in receiver.of(packet.EVENT) if e["kind"] in ("probe_failed", "probe_off")] == []
+    probe.close()
+    assert receiver.take().rows, "nothing was watched: this shows nothing"
+    assert watched == bare
+
+
+def test_what_waits_is_counted_here() -> None:
+    """A test that counts nothing would prove nothing."""
+    count = Count()
+    with count:
+        torch.ones(()).item()
+        torch.ones(2).to(torch.float64).copy_(torch.ones(2))
+    assert count.seen == {"_local_scalar_dense": 1, "copy_": 1}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch can only watch for waiting on an accelerator")
+def test_torch_itself_sees_no_waiting_on_an_accelerator(probe: Any, receiver: Any) -> None:
+    loop = Clipped()
+    loop.model.cuda()
+    loop.inputs, loop.targets = loop.inputs.cuda(), loop.targets.cuda()
+    loop.optimizer = torch.optim.AdamW(loop.params, lr=0.01, fused=True)
+    before: Any = torch.cuda.get_sync_debug_mode()
+    for index in range(40):
+        if index == 5:
+            torch.cuda.set_sync_debug_mode("error")
+        loop.optimizer.zero_grad()
+        loop.loss().backward()
+        torch.nn.utils.clip_grad_norm_(loop.params, 1.0)
+        loop.optimizer.step()
+    torch.cuda.set_sync_debug_mode(before)
+    probe.close()
+    assert len(receiver.take().rows) == 40

@@ -1,0 +1,84 @@
+"""Backward calls whose argument is no loss."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tests.agent.probe.loops import Loop, NotScalar, Weighted, WithoutBackward, pairs, ran
+
+
+@pytest.mark.parametrize("make", [NotScalar, Weighted, WithoutBackward])
+def test_it_has_no_loss_but_a_norm(make: Any, probe: Any, receiver: Any) -> None:
+    for truth, row in pairs(ran(make, 8), receiver.take().rows):
+        assert "loss" not in row
+        assert row["grad_norm"] == pytest.approx(truth.norm, rel=1e-5)
+
+
+def test_a_gradient_given_to_the_method_is_seen(probe: Any, receiver: Any) -> None:
+    loop = Loop()
+    loop.loss().backward(gradient=torch.tensor(2.0))
+    loop.optimizer.step()
+    assert "loss" not in receiver.take().rows[0]
+
+
+def test_a_gradient_given_as_a_keyword_is_seen(probe: Any, receiver: Any) -> None:
+    loop = Loop()
+    torch.autograd.backward(tensors=loop.loss(), grad_tensors=torch.tensor(2.0))
+    loop.optimizer.step()
+    assert "loss" not in receiver.take().rows[0]
+
+
+def test_two_tensors_in_one_call_are_no_loss(probe: Any, receiver: Any) -> None:
+    loop = Loop()
+    torch.autograd.backward([loop.loss(), loop.loss()])
+    loop.optimizer.step()
+    assert "loss" not in receiver.take().rows[0]
+
+
+def test_a_loss_beside_one_that_is_none_is_the_loss(probe: Any, receiver: Any) -> None:
+    loop = Loop()
+    errors = loop.model(loop.inputs[:4])
+    errors.backward(torch.ones_like(errors))
+    loss = loop.loss()
+    loss.backward()
+    loop.optimizer.step()
+    assert receiver.take().rows[0]["loss"] == loss.item()
+
+
+def test_a_tensor_of_one_number_is_a_loss(probe: Any, receiver: Any) -> None:
+    loop = Loop()
+    loss = loop.loss().reshape(1)
+    loss.backward()
+    loop.optimizer.step()
+    assert receiver.take().rows[0]["loss"] == loss.item()
+
+
+def test_backward_only_for_some_inputs_is_a_loss(probe: Any, receiver: Any) -> None:
+    loop = Loop()
+    loss = loop.loss()
+    loss.backward(inputs=loop.params)
+    loop.optimizer.step()
+    assert receiver.take().rows[0]["loss"] == loss.item()
+
+
+def test_backward_twice_through_one_graph_is_twice_that_loss(probe: Any, receiver: Any) -> None:
+    loop = Loop()
+    loss = loop.loss()
+    loss.backward(retain_graph=True)
+    loss.backward()
+    loop.optimizer.step()
+    (row,) = receiver.take().rows
+    assert row["loss"] == pytest.approx(2 * loss.item(), rel=1e-6)
+    assert row["backward_calls"] == 2
+
+
+def test_a_backward_that_fails_is_the_scripts_affair_and_no_loss(probe: Any, receiver: Any, said: Any) -> None:
+    loop = Loop()
+    with pytest.raises(RuntimeError):
+        torch.ones(()).backward()
+    loop.round()
+    (row,) = receiver.take().rows
+    assert row["loss"] == loop.truth[0].loss
+    assert said("probe_") == []

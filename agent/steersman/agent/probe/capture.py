@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import torch
 
@@ -13,8 +13,8 @@ class Loss:
     """The losses of one round's backward calls.
 
     One in host memory is read where it stands, so that nothing the job does to it later matters. Of those on an
-    accelerator the first is copied and further ones are added up there. One call: its loss. Several: their mean, or
-    their sum where each was visibly divided by their number.
+    accelerator the first is copied and further ones are added up there. One call: its loss. Several: their sum, which
+    is the mean of the undivided ones where each was visibly divided by their number.
     """
 
     # Most rounds have one call, so what else there can be stands on the class until it is needed.
@@ -24,7 +24,7 @@ class Loss:
     slots: Tuple[Slot, ...] = ()
     rest: Optional[torch.Tensor] = None
     lost = False  # the ring was full: half a sum would be a number nobody asked for
-    scale = 1.0
+    summed = False  # several calls, and nothing shows that each was divided by their number
 
     def bring(self, ring: HostRing, value: torch.Tensor) -> None:
         """Start copying one of the sums."""
@@ -36,7 +36,15 @@ class Loss:
 
     def value(self) -> float:
         """The loss of the round, once it has arrived."""
-        return (self.total + sum(float(slot.values[0]) for slot in self.slots)) * self.scale
+        return self.total + sum(float(slot.values[0]) for slot in self.slots)
+
+
+class Clip(NamedTuple):
+    """One clip by the job: the norm before it, of how many gradients, and to what (0: unknown)."""
+
+    norm: torch.Tensor
+    tensors: int
+    most: float
 
 
 class Validation:
@@ -71,25 +79,35 @@ class Capture:
         self._ring = ring
         self._loss = Loss()
         self._divisor: Optional[float] = None
-        self.clips: List[Tuple[torch.Tensor, int]] = []
+        self.clips: List[Clip] = []
         self._found: Dict[str, Validation] = {}
         self._logged: Dict[str, Validation] = {}
         self._logs = False
         self.validated = False
-        self._scaled: Optional[Tuple[torch.Tensor, torch.Tensor]] = None
+        self._scaled: List[Tuple[torch.Tensor, torch.Tensor]] = []
+        self._scale: Any = None
+        self._undo: Tuple[int, int, float, bool] = (0, 0, 0.0, False)
         self._norm: Optional[torch.Tensor] = None
         self.backward_since_step = False
         self.spent = 0
 
-    def scaled(self, loss: Any, output: Any) -> None:
+    def scaled(self, loss: Any, output: Any, scale: Any) -> None:
         """GradScaler.scale was called: what backward will see is not the loss."""
-        if type(loss) is torch.Tensor and type(output) is torch.Tensor and loss.dim() == 0:
-            self._scaled = (output, loss)
+        if output is loss:
+            return
+        losses, outputs = (loss, output) if isinstance(loss, (list, tuple)) else ((loss,), (output,))
+        for one, other in zip(losses, outputs):
+            if type(one) is torch.Tensor and type(other) is torch.Tensor and one.dim() == 0 and len(self._scaled) < 64:
+                self._scaled.append((other, one))
+        self._scale = scale
 
     def backward(self, tensors: Any, with_gradient: bool) -> None:
         """Backward was called on these tensors."""
-        self.backward_since_step = True
         loss = self._loss
+        self._undo = (loss.calls, loss.scalars, loss.total, self.backward_since_step)
+        self.backward_since_step = True
+        if self.clips:
+            self.clips = []  # of gradients that change now
         loss.calls += 1
         if with_gradient:
             return
@@ -99,18 +117,28 @@ class Capture:
             tensors = tensors[0]
         if type(tensors) is not torch.Tensor or tensors.numel() != 1:
             return
-        if self._scaled is not None:
-            output, unscaled = self._scaled
-            self._scaled = None
-            if output is tensors:
-                tensors = unscaled
+        shown, scale = tensors.grad_fn, None
+        if self._scaled:
+            for output, unscaled in self._scaled:
+                if output is tensors:
+                    tensors = unscaled
+                    shown = unscaled.grad_fn
+                    break
+            else:
+                if _descends(shown, [output.grad_fn for output, _ in self._scaled]):
+                    scale = self._scale
         if tensors.is_cpu:
             number = peek(tensors)
+            if number is not None and scale is not None:
+                by = peek(scale)
+                number = number / by if by else None
             if number is None:
                 return
             loss.total += number
         else:
             value = tensors.detach()
+            if scale is not None:
+                value = value / scale
             if value.dim():
                 value = value.reshape(())
             if not loss.slots and not loss.lost:
@@ -119,45 +147,57 @@ class Capture:
                 loss.rest = value.clone() if loss.rest is None else loss.rest + value
         loss.scalars += 1
         # Asked for now: once backward has run, the graph no longer shows by what it was divided last.
-        node = tensors.grad_fn
-        divided = node is not None and node.name() == "DivBackward0"
-        divisor = peek(getattr(node, "_saved_other", None)) if divided else None
+        divisor = _divisor(shown) if shown is not None else None
         if loss.scalars == 1:
             self._divisor = divisor
         elif divisor != self._divisor:
             self._divisor = None
 
+    def failed(self) -> None:
+        """That backward raised: it is no call, and its tensors no loss."""
+        loss = self._loss
+        calls, scalars, total, before = self._undo
+        if loss.slots or loss.rest is not None:
+            loss.lost = True  # it is part of a sum on the device by now
+        loss.calls, loss.scalars, loss.total, self.backward_since_step = calls, scalars, total, before
+
     def take_loss(self) -> Loss:
         """The losses since the last step; a new round begins."""
         loss, self._loss = self._loss, Loss()
-        self._scaled = None
+        if self._scaled:
+            self._scaled = []
+            self._scale = None
         self.backward_since_step = False
         if loss.scalars > 1:
             if loss.rest is not None:
                 loss.bring(self._ring, loss.rest)
                 loss.rest = None
-            loss.scale = 1.0 if self._divisor == loss.scalars else 1.0 / loss.scalars
+            loss.summed = self._divisor is None or abs(self._divisor - loss.scalars) > 1e-6 * loss.scalars
         return loss
 
     def norm(self, total: Any, norm_type: float) -> None:
         """Somebody computed a norm of gradients; kept in case it is used for clipping."""
         self._norm = total if norm_type == 2.0 and type(total) is torch.Tensor else None
 
-    def clipped(self, total: Any, tensors: int) -> None:
-        """The job clips so many gradients by this norm."""
+    def clipped(self, total: Any, tensors: int, most: float) -> None:
+        """The job clips so many gradients, whose norm this is, to that."""
         if total is self._norm and type(total) is torch.Tensor and total.dim() == 0:
-            self.clips.append((total.detach(), tensors))
+            self.clips.append(Clip(total.detach(), tensors, most))
         self._norm = None
 
-    def take_clip(self, tensors: int) -> Optional[torch.Tensor]:
+    def unscale(self, scale: Any) -> None:
+        """The norms by which the job clipped were those of gradients that still were multiplied by this."""
+        self.clips = [Clip(norm / scale, tensors, 0.0) for norm, tensors, _ in self.clips]
+
+    def take_clip(self, tensors: int) -> Optional[Clip]:
         """The norm before clipping, where the job clipped as many gradients as there are; None where it did not."""
         clips, self.clips = self.clips, []
-        if not clips or sum(count for _, count in clips) != tensors:
+        if not clips or sum(clip.tensors for clip in clips) != tensors:
             return None
         if len(clips) == 1:
-            return clips[0][0]
-        whole: torch.Tensor = torch.linalg.vector_norm(torch.stack([norm.float() for norm, _ in clips]))
-        return whole
+            return clips[0]
+        whole: torch.Tensor = torch.linalg.vector_norm(torch.stack([clip.norm.float() for clip in clips]))
+        return Clip(whole, tensors, 0.0)
 
     def validation(self, value: Any) -> None:
         """A loss function ran without grad."""
@@ -192,4 +232,38 @@ class Capture:
         self._found.clear()
         self._logged.clear()
         self.validated = False
-        self._scaled = self._norm = None
+        self._scaled = []
+        self._scale = self._norm = None
+
+
+_SAME = frozenset(("ViewBackward0", "ReshapeAliasBackward0", "UnsafeViewBackward0", "SqueezeBackward0", "ToCopyBackward0"))
+
+
+def _divisor(node: Any) -> Optional[float]:
+    """The number by which a loss was divided last, where autograd's graph shows it and it is in host memory."""
+    name = node.name()
+    while name in _SAME:
+        node = node.next_functions[0][0]
+        if node is None:
+            return None
+        name = node.name()
+    if name == "DivBackward0":
+        return peek(getattr(node, "_saved_other", None))
+    if name == "MulBackward0":
+        factor = peek(getattr(node, "_saved_other", None))
+        return 1.0 / factor if factor else None
+    return None
+
+
+def _descends(node: Any, from_any: List[Any]) -> bool:
+    """Whether a graph comes from one of these nodes, a few operations away."""
+    near, looked = [node], 0
+    while near and looked < 32:
+        one = near.pop(0)
+        looked += 1
+        if one is None:
+            continue
+        if any(one is other for other in from_any):
+            return True
+        near.extend(following for following, _ in one.next_functions)
+    return False

@@ -126,6 +126,8 @@ class Direction:
         if before is None or gradient is None:
             return None
         weights = self._weights()
+        if weights.dtype != before.dtype or weights.numel() != before.numel():
+            return None
         update = torch.sub(weights, before, out=before)
         self._update = update
         self.watched = True
@@ -143,15 +145,22 @@ class Direction:
             return None
         self._params = params
         gradient = self._gradients(flat)
-        if gradient is None:
+        if gradient is None or gradient.dtype != update.dtype or gradient.numel() != update.numel():
             return None
         return self._bring(gradient, update, square if gradient is flat else None, *self._lengths)
 
     def forget(self) -> None:
         """Drop what was watched."""
         self._before = self._gradient = self._update = None
+        self._params = []
         self.watched = self.watching = False
         self._lengths = ()
+
+    def release(self) -> None:
+        """The optimizer is gone: keep nothing of its parameters."""
+        self.forget()
+        self._pieces = []
+        self._key = ()
 
     def _with_gradient(self, optimizer: Any) -> List[torch.Tensor]:
         return [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]

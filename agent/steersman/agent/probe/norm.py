@@ -27,13 +27,14 @@ class GradientNorm:
         ring: brings it to the host.
     """
 
-    __slots__ = ("_count", "_host", "_ring", "_small", "flat", "known", "square")
+    __slots__ = ("_count", "_dtype", "_host", "_ring", "_small", "flat", "known", "square")
 
     def __init__(self, ring: HostRing) -> None:
         self._ring = ring
         self._count = -1
         self._host = False
         self._small = False
+        self._dtype: Optional[torch.dtype] = None
         self.known = True
         self.flat: Optional[torch.Tensor] = None
         """All gradients as one vector, where the last call of `take` made that; may share memory with them."""
@@ -56,7 +57,15 @@ class GradientNorm:
                 norm = torch.linalg.vector_norm(torch.stack(_norms(gradients)).float())
                 return self._ring.put(norm if scale is None else norm / scale)
         if self._small:
-            flat = self.flat = _flatten_dense_tensors(gradients)
+            try:
+                flat = _flatten_dense_tensors(gradients)
+            except RuntimeError:
+                flat = None
+            if flat is None or flat.dtype is not self._dtype:
+                # As many as before and of another kind, sparse for example: a parameter may change in mid-run.
+                self._look(gradients)
+                return self.take(gradients, scale) if not self._small else None
+            self.flat = flat
             square = peek(torch.dot(flat, flat))
             if square is None:
                 return None
@@ -86,6 +95,7 @@ class GradientNorm:
         self._host = all(device.type == "cpu" for device, _ in kinds)
         plain = len(kinds) == 1 and all(dtype in (torch.float32, torch.float64) for _, dtype in kinds)
         self._small = plain and size <= min(_FLAT, _SMALL * len(gradients))
+        self._dtype = gradients[0].dtype if gradients else None
 
 
 def _norms(gradients: List[torch.Tensor]) -> List[torch.Tensor]:

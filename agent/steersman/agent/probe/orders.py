@@ -121,6 +121,11 @@ class Orders:
         for order, state in due:
             self._answer(order, state, step, lr, own_lr, "")
 
+    def forget(self) -> None:
+        """In the child of a fork: what was ordered was ordered of its parent."""
+        self._waiting = self._order = self._newest = None
+        self.open = False
+
     def _late(self, order: Order) -> Optional[str]:
         late = time.time() - order.expires_at
         return f"it expired {late:.1f} s before it could be laid on" if late > 0 else None

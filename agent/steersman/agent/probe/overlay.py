@@ -97,8 +97,8 @@ class Overlay:
         tensors = set()
         groups = set()
         for group in optimizer.param_groups:
-            own = group["lr"]
-            if id(group) in groups:
+            own = group.get("lr")
+            if own is None or id(group) in groups:
                 continue
             groups.add(id(group))
             if isinstance(own, torch.Tensor):
@@ -120,7 +120,7 @@ class Overlay:
         for laid in self.laid_on:
             if laid.group is group or (isinstance(laid.laid, torch.Tensor) and laid.laid is group.get("lr")):
                 return laid.own
-        return group["lr"]
+        return group.get("lr")
 
     def lift(self) -> List[_Laid]:
         """Take it off for a moment inside a step, as for a closure or a checkpoint; give the result to `relay`."""
@@ -147,12 +147,30 @@ class Overlay:
                 laid.group["lr"] = now * self.now
 
     def take_off(self) -> int:
-        """Take it off; how many LRs the job itself had written meanwhile, and which therefore stay as they are."""
+        """Take it off; how many LRs the job itself had written meanwhile, and which therefore stay as they are.
+
+        One that cannot be taken off does not keep the others on, and is tried again the next time.
+        """
         laid, self.laid_on = self.laid_on, []
         written = 0
+        failure: Optional[BaseException] = None
         for one in reversed(laid):
-            if one.ours():
-                one.restore()
-            else:
-                written += 1
+            try:
+                if one.ours():
+                    one.restore()
+                else:
+                    written += 1
+            except Exception as error:  # noqa: BLE001 - raised again below, when the others are off
+                failure = error
+                self.laid_on.insert(0, one)
+        if failure is not None:
+            raise failure
         return written
+
+    def reset(self) -> None:
+        """Take it off for good, as in the child of a fork, which nobody steers."""
+        self.take_off()
+        self.in_force = False
+        self._factor = self._start = self.now = 1.0
+        self._value = None
+        self._over = self._done = 0

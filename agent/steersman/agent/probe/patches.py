@@ -64,6 +64,11 @@ class Patches:
             # clip_grad_norm_ calls these two by name, so that a script which imported it long ago is seen as well.
             self._wrap(clip, "_get_total_norm", self._total_norm)
             self._wrap(clip, "_clip_grads_with_norm_", self._clip)
+            for holder in (clip, torch.nn.utils):
+                # The same two for those who call them one after the other; made from the originals at import.
+                if hasattr(holder, "get_total_norm") and hasattr(holder, "clip_grads_with_norm_"):
+                    self._wrap(holder, "get_total_norm", self._total_norm)
+                    self._wrap(holder, "clip_grads_with_norm_", self._clip)
         else:
             for holder in (clip, torch.nn.utils):
                 if holder is not None:
@@ -73,6 +78,7 @@ class Patches:
                 self._wrap(torch.nn.functional, name, self._loss)
         scaler: Any = getattr(getattr(torch, "amp", None), "GradScaler", None) or torch.cuda.amp.GradScaler
         self._wrap(scaler, "scale", self._scale)
+        self._wrap(scaler, "step", self._scaler_step)
 
     def remove(self) -> None:
         """Put the originals back."""
@@ -105,6 +111,14 @@ class Patches:
                     capture.spent += perf_counter_ns() - began
                 except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
                     guard.failed("in backward")
+                steps.backwards += 1
+                try:
+                    return original(tensors, grad_tensors, *args, **kwargs)
+                except BaseException:
+                    capture.failed()
+                    raise
+                finally:
+                    steps.backwards -= 1
             return original(tensors, grad_tensors, *args, **kwargs)
 
         return backward
@@ -129,7 +143,7 @@ class Patches:
         def clip_grads_with_norm_(parameters: Any, max_norm: float, total_norm: Any, *args: Any, **kwargs: Any) -> Any:
             if not self.asleep and not guard.off:
                 try:
-                    capture.clipped(total_norm, _gradients(parameters))
+                    capture.clipped(total_norm, _gradients(parameters), float(max_norm))
                 except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
                     guard.failed("in clip_grad_norm_")
             return original(parameters, max_norm, total_norm, *args, **kwargs)
@@ -146,7 +160,7 @@ class Patches:
             if not self.asleep and not guard.off:
                 try:
                     capture.norm(total, float(norm_type))
-                    capture.clipped(total, _gradients(parameters))
+                    capture.clipped(total, _gradients(parameters), float(max_norm))
                 except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
                     guard.failed("in clip_grad_norm_")
             return total
@@ -176,12 +190,32 @@ class Patches:
             scaled = original(scaler, outputs)
             if not self.asleep and not guard.off:
                 try:
-                    capture.scaled(outputs, scaled)
+                    capture.scaled(outputs, scaled, getattr(scaler, "_scale", None))
                 except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
                     guard.failed("in GradScaler.scale")
             return scaled
 
         return scale
+
+    def _scaler_step(self, original: Any) -> Any:
+        steps, guard = self._steps, self._guard
+
+        def step(scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+            made = -1
+            if not self.asleep and not guard.off:
+                try:
+                    made = steps.before_scaler(scaler, optimizer)
+                except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
+                    guard.failed("in GradScaler.step")
+            result = original(scaler, optimizer, *args, **kwargs)
+            if made >= 0 and not self.asleep and not guard.off:
+                try:
+                    steps.after_scaler(scaler, made)
+                except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
+                    guard.failed("in GradScaler.step")
+            return result
+
+        return step
 
 
 def _gradients(parameters: Any) -> int:

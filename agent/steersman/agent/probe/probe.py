@@ -159,7 +159,9 @@ class Probe:
             return
         self._closed = True
         try:
-            if os.getpid() == self._pid and (self._steps.step >= 0 or self._channel.connected):
+            if os.getpid() == self._pid and (
+                self._steps.step >= 0 or self._channel.connected or self._guard.failures
+            ):
                 self._steps.finish()
                 self._rows.flush(_LAST_MOMENT)
                 self._channel.tend()
@@ -173,24 +175,29 @@ class Probe:
         self._uninstall()
 
     def _uninstall(self) -> None:
-        self._patches.remove()
-        atexit.unregister(self._at_exit)
-        forget(self)
-        if self._steps.inside:
-            # The overlay comes off with the step's own post-hook.
-            self._remove_later = True
-            return
-        self._overlay.take_off()
-        self._remove_hooks()
+        self._each(self._patches.remove, lambda: atexit.unregister(self._at_exit), lambda: forget(self))
+        try:
+            if self._steps.inside:
+                # The overlay comes off with the step's own post-hook.
+                self._remove_later = True
+                return
+        except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
+            self._guard.failed("at the end")
+        self._each(self._overlay.take_off, self._remove_hooks)
+
+    def _each(self, *parts: Callable[[], Any]) -> None:
+        """Do all of these, whatever fails."""
+        for part in parts:
+            try:
+                part()
+            except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
+                self._guard.failed("at the end")
 
     def _remove_hooks(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
-        for seen in self._seen.values():
-            seen.unhook()
-        self._seen = {}
+        handles, self._handles = self._handles, []
+        seen, self._seen = list(self._seen.values()), {}
         self._remove_later = False
+        self._each(*(handle.remove for handle in handles), *(one.unhook for one in seen))
 
     # hooks, each with the border in it
 
@@ -211,11 +218,39 @@ class Probe:
         seen = self._seen.get(id(optimizer))
         if seen is not None and seen.ref() is optimizer:
             return seen
-        seen = Seen(optimizer, self._ring)
-        self._seen[id(optimizer)] = seen
+        key = id(optimizer)
+        known, mine = self._seen, weakref.ref(self)
+
+        def forget() -> None:
+            # Another may live at the same address by now.
+            there = known.get(key)
+            if there is not None and there.ref() is None:
+                del known[key]
+
+        seen = Seen(optimizer, self._ring, forget)
+        known[key] = seen
         before, after = _hooks(self, seen)
-        seen.hook(before, after, self._before_state, self._after_state)
+
+        def loaded(optimizer: Any) -> None:
+            probe = mine()
+            if probe is not None:
+                probe._loaded(seen, optimizer)
+
+        seen.hook(before, after, self._before_state, self._after_state, loaded)
         return seen
+
+    def _loaded(self, seen: Seen, optimizer: Any) -> None:
+        """A state was loaded into an optimizer: the run may have gone back."""
+        if self._closed or self._guard.off:
+            return
+        try:
+            seen.direction.forget()
+            if self._steps.step >= 0:
+                count = next((peek(s["step"]) for s in optimizer.state.values() if "step" in s), None)
+                at = "" if count is None else f", which has made {count:g} steps by its own count"
+                self._say("state_loaded", f"a saved state was loaded into optimizer {seen.number}{at}", 1)
+        except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
+            self._guard.failed("when a state was loaded")
 
     def _rescue(self) -> None:
         """Whatever failed, the job gets its own learning rate back."""
@@ -301,6 +336,8 @@ class Probe:
         ranks = replicas()
         if ranks is not None:
             return ranks
+        if self._steps.in_backward:
+            return "the optimizers step inside backward, where no two steps of a round share one moment"
         for seen in self._steps.stepping:
             optimizer = seen.ref()
             if optimizer is None:

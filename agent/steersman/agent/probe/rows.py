@@ -50,6 +50,8 @@ class Row:
     late_norms: Tuple[Slot, ...] = ()
     lr_columns: Tuple[Tuple[int, int], ...] = ()
     due: Sequence[Tuple[Order, str]] = ()
+    clipped: Optional[Tuple[int, float]] = None  # column of the norm after clipping, and to what was clipped
+    skipped: Optional[Slot] = None  # not zero: a scaler's step that was none
 
     def __init__(self, step: int, columns: int) -> None:
         self.step = step
@@ -84,7 +86,7 @@ class Row:
             for slot in loss.slots:
                 self.wait(slot)
         elif loss.scalars and not loss.lost:
-            self.numbers[LOSS] = loss.total * loss.scale
+            self.numbers[LOSS] = loss.total
             self.present |= 1 << CALLS | 1 << LOSS
         else:
             self.present |= 1 << CALLS
@@ -127,6 +129,8 @@ class Row:
         for slot in self.late_norms:
             self._join_norm(float(slot.values[0]))
             slot.free()
+        if self.clipped is not None:
+            self.read_clipped()
         if self.sums is not None:
             self._read_sums(self.sums)
         if self.gain is not None:
@@ -134,6 +138,13 @@ class Row:
         for column, slot, calls in self.late:
             self.set(column, float(slot.values[0]) / calls)
             slot.free()
+
+    def read_clipped(self) -> None:
+        """The norm after clipping follows from the one before, as torch computes it."""
+        column, most = self.clipped or (-1, 0.0)
+        norm = self.numbers[GRAD_NORM]
+        if self.present >> GRAD_NORM & 1:
+            self.set(column, norm * min(1.0, most / (norm + 1e-6)) if norm == norm else norm)
 
     def _read_sums(self, sums: Sums) -> None:
         found = sums.read()
@@ -247,6 +258,12 @@ class Rows:
     def _complete(self, row: Row) -> None:
         if not row.complete:
             row.read()
+        if row.skipped is not None:
+            if row.skipped.values[0]:
+                # Known too late to give its number to the next step: there is a hole, and it is said.
+                row.discarded = True
+                self._say("step_skipped", "GradScaler left a step out: a gradient was not finite", 1)
+            row.skipped.free()
         if not row.discarded:
             self.send(row)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any, Callable, List, Tuple
+from typing import Any, Callable, List, Optional, Tuple
 
 import torch
 
@@ -20,6 +20,7 @@ class Seen:
         optimizer: held weakly.
         number: in the order in which optimizers were first stepped or shown.
         ring: where values are copied to.
+        forget: called when the optimizer is gone.
     """
 
     __slots__ = (
@@ -27,8 +28,17 @@ class Seen:
         "pre_id", "ref",
     )  # fmt: skip
 
-    def __init__(self, optimizer: Any, ring: HostRing) -> None:
-        self.ref = weakref.ref(optimizer)
+    def __init__(self, optimizer: Any, ring: HostRing, forget: Optional[Callable[[], None]] = None) -> None:
+        self.direction = Direction(ring)
+        direction = self.direction
+
+        def gone(_: Any) -> None:
+            # What the direction keeps of its parameters would keep a model alive that the script has let go.
+            direction.release()
+            if forget is not None:
+                forget()
+
+        self.ref = weakref.ref(optimizer, gone)
         self.number = -1
         self.columns: List[Tuple[int, int]] = []
         self.count = 0
@@ -36,7 +46,6 @@ class Seen:
         self.cuda = any(p.device.type == "cuda" for group in optimizer.param_groups for p in group["params"])
         self.judgement = effect_of(optimizer)
         self.norm = GradientNorm(ring)
-        self.direction = Direction(ring)
         self.handles: List[Any] = []
         self.pre_id = self.post_id = -1
 
@@ -46,6 +55,7 @@ class Seen:
         after: Callable[..., Any],
         before_state: Callable[..., Any],
         after_state: Callable[..., Any],
+        loaded: Callable[..., Any],
     ) -> None:
         """Register the hooks on the instance. Never while a step of it is being made, except from a global pre-hook."""
         optimizer = self.ref()
@@ -58,6 +68,7 @@ class Seen:
         if hasattr(optimizer, "register_state_dict_pre_hook"):
             self.handles.append(optimizer.register_state_dict_pre_hook(before_state))
             self.handles.append(optimizer.register_state_dict_post_hook(after_state))
+            self.handles.append(optimizer.register_load_state_dict_post_hook(loaded))
 
     def outermost(self, optimizer: Any) -> None:
         """Make our pre-hook the last and our post-hook the first of the instance's.

@@ -49,6 +49,8 @@ class Steps:
         stepping: the optimizers that step, in the order of their numbers.
         step: number of the open or last round; -1 before the first.
         row: the row of the open round.
+        backwards: how many backward calls are being made at this moment, one within the other.
+        in_backward: whether an optimizer has stepped inside a backward.
     """
 
     def __init__(
@@ -84,6 +86,11 @@ class Steps:
         self._kind = 0
         self._interrupted = 0
         self._written = 0
+        self._made = 0
+        self._backward = 0
+        self._summed = False
+        self.backwards = 0
+        self.in_backward = False
         self.stepping: List[Seen] = []
         self.step = -1
 
@@ -109,6 +116,9 @@ class Steps:
         if began - self._listened > 10_000_000:
             self._listened = began
             self._listen()
+        self._made += 1
+        if self.backwards:
+            self.in_backward = True
         if len(self.stepping) == 1 and self.row is None:
             self._open_round()
         else:
@@ -127,8 +137,44 @@ class Steps:
         self._spent += _now() - began
         return None
 
+    def before_scaler(self, scaler: Any, optimizer: Any) -> int:
+        """A GradScaler is about to step an optimizer, or to leave that out; give the result to `after_scaler`."""
+        capture = self._capture
+        if capture.clips:
+            states = getattr(scaler, "_per_optimizer_states", {})
+            stage = states.get(id(optimizer), {}).get("stage") if hasattr(states, "get") else None
+            if getattr(stage, "name", "") == "READY" and getattr(scaler, "_scale", None) is not None:
+                capture.unscale(scaler._scale)
+        return self._made
+
+    def after_scaler(self, scaler: Any, made: int) -> None:
+        """It has; where the optimizer's step was not called, gradients were not finite and the step was left out."""
+        if self._made == made and self._capture.backward_since_step:
+            self._drop()
+            self._skipped(peek(getattr(scaler, "_scale", None)))
+
+    def _skipped(self, scale: Optional[float]) -> None:
+        with_scale = "" if scale is None else f" at a scale of {scale:g}"
+        self._say("step_skipped", f"GradScaler left a step out{with_scale}: a gradient was not finite", 1)
+
+    def _drop(self) -> None:
+        """What was captured since the last step belongs to no round."""
+        if self._capture.backward_since_step:
+            self._rows.abandon(self._capture.take_loss())
+        self._capture.clips = []
+
     def meet(self, seen: Seen, optimizer: Any) -> None:
-        """An optimizer that steps by itself, or was shown to us: it gets its number and columns."""
+        """An optimizer that steps by itself, or was shown to us: it gets its number and columns.
+
+        A script that makes a new optimizer for each episode has one series: the number of one that is gone is free.
+        """
+        for number, other in enumerate(self.stepping):
+            if other.ref() is None:
+                seen.number = number
+                self.stepping[number] = seen
+                self._members.discard(id(other))
+                seen.columns = self._rows.lr_columns(number, len(optimizer.param_groups))
+                return
         seen.number = len(self.stepping)
         self.stepping.append(seen)
         if len(self.stepping) == 2 and self.step >= 0:
@@ -136,7 +182,8 @@ class Steps:
         seen.columns = self._rows.lr_columns(seen.number, len(optimizer.param_groups))
 
     def _begin_round(self, seen: Seen) -> None:
-        if self._members and id(seen) not in self._members and not self._capture.backward_since_step:
+        same = self.backwards > 0 and self.row is not None and self._members
+        if same or (self._members and id(seen) not in self._members and not self._capture.backward_since_step):
             self._members.add(id(seen))
             return
         if self.row is not None:
@@ -166,6 +213,13 @@ class Steps:
 
     def _take_loss(self) -> None:
         loss = self._capture.take_loss()
+        if loss.summed and not self._summed:
+            self._summed = True
+            words = (
+                f"the loss of a step is the sum over its {loss.calls} backward calls: nothing shows that each was "
+                "divided by their number"
+            )
+            self._say("loss_is_a_sum", words, 1)
         row = self.row
         if row is not None and not row.present >> CALLS & 1:
             row.add_loss(loss)
@@ -184,7 +238,11 @@ class Steps:
             clip = capture.take_clip(len(gradients)) if capture.clips else None
             found: Optional[Number] = None
             if clip is not None:
-                found = self._ring.bring(clip)
+                found = self._ring.bring(clip.norm)
+                if row is not None and clip.most > 0 and not row.norms:
+                    column = self._rows.column("clipped_norm")
+                    row.widen(self._rows.width)
+                    row.clipped = (column, clip.most) if column >= 0 else None
             elif wanted:
                 found = norm.take(gradients, scale)
                 self._kind |= _NORM
@@ -193,6 +251,9 @@ class Steps:
                     row.norms = 1
                     row.numbers[GRAD_NORM] = found
                     row.present |= 1 << GRAD_NORM
+                    if row.clipped is not None:
+                        row.read_clipped()
+                        row.clipped = None
                 else:
                     row.add_norm(found)
         every = budget.norm_every * self._sample_every
@@ -267,8 +328,6 @@ class Steps:
         laid = bool(overlay.laid_on)
         if len(seen.columns) < len(optimizer.param_groups):
             seen.columns = self._rows.lr_columns(seen.number, len(optimizer.param_groups))
-            if row is not None:
-                row.widen(self._rows.width)
         if row is not None:
             self._read_lrs(seen, optimizer, row, laid)
         if laid:
@@ -283,6 +342,11 @@ class Steps:
         if seen.direction.watching:
             self._after_sample(seen, row)
         seen.count += 1
+        if self._capture.backward_since_step or self._capture.clips:
+            self._drop()  # from further calls of a closure, or from within a step that makes two
+        found_inf = optimizer.__dict__.get("found_inf")
+        if found_inf is not None and self._left_out(seen, optimizer, found_inf, row):
+            row = None
         now = _now()
         taken = (now - self._ended) * 1e-9 if self._ended else None
         self._ended = now
@@ -294,7 +358,8 @@ class Steps:
                 row.event = torch.cuda.Event()
                 row.event.record()
                 row.wait(None)
-        if len(self.stepping) == 1:
+        # After the very first step nobody knows whether another optimizer steps in the same round.
+        if len(self.stepping) == 1 and self.step > 0:
             self.end_round()
         if taken is not None:
             spent = self._spent + self._capture.spent + _now() - began
@@ -302,9 +367,33 @@ class Steps:
                 self._say(gap.kind, gap.message, gap.every)
         self._spent = self._capture.spent = self._measured = 0
 
+    def _left_out(self, seen: Seen, optimizer: Any, found_inf: Any, row: Optional[Row]) -> bool:
+        """A fused optimizer that a GradScaler told of an infinite gradient: whether this step was none."""
+        number = peek(found_inf)
+        if number is None:
+            if row is not None and isinstance(found_inf, torch.Tensor) and row.skipped is None:
+                row.skipped = self._ring.put(found_inf.detach().reshape(()).float())
+                if row.skipped is not None:
+                    row.wait(row.skipped)
+            return False
+        if not number:
+            return False
+        self._skipped(peek(optimizer.__dict__.get("grad_scale")))
+        seen.direction.forget()
+        if len(self._members) <= 1:
+            if row is not None:
+                row.discarded = True
+                row.wait(None)
+                self.row = None
+                self._rows.finish(row)
+            self.step -= 1
+        return True
+
     def _read_lrs(self, seen: Seen, optimizer: Any, row: Row, laid: bool) -> None:
+        if len(row.numbers) < self._rows.width:
+            row.widen(self._rows.width)
         for columns, group in zip(seen.columns, optimizer.param_groups):
-            lr = group["lr"]
+            lr = group.get("lr")
             if type(lr) is float:
                 row.numbers[columns[0]] = lr
                 row.present |= 1 << columns[0]
@@ -388,6 +477,7 @@ class Steps:
         running, self.running = self.running, None
         if running is None:
             return
+        self._drop()
         if self._overlay.laid_on:
             self._overlay.take_off()
             self._interrupted += 1
@@ -414,8 +504,10 @@ class Steps:
 
     def forget(self) -> None:
         """In the child of a fork: nothing of the parent's round is ours."""
-        self._overlay.take_off()
+        self._overlay.reset()
+        self._orders.forget()
         self.running = None
+        self.backwards = 0
         self.row = None
         self._members = set()
         self._ended = 0

@@ -30,6 +30,8 @@ class Seen:
     rows: dict[int, list[int]] = field(default_factory=dict)
     steps: dict[int, list[int]] = field(default_factory=dict)
     columns: dict[int, set[str]] = field(default_factory=dict)
+    values: dict[int, dict[str, dict[int, float]]] = field(default_factory=dict)
+    """By rank and column, the value at each step; of two rows with one step the later."""
     marks: dict[int, int] = field(default_factory=dict)
     skipped: int = 0
     events: dict[tuple[int, int], pb.JobEvent] = field(default_factory=dict)
@@ -140,6 +142,11 @@ class FakeTelemetry(telemetry_pb2_grpc.TelemetryServiceServicer):
                 seen.rows.setdefault(batch.rank, []).append(batch.first_seq + offset)
                 seen.steps.setdefault(batch.rank, []).append(steps[offset])
         seen.columns.setdefault(batch.rank, set()).update(column.name for column in batch.columns)
+        for column in batch.columns:
+            series = seen.values.setdefault(batch.rank, {}).setdefault(column.name, {})
+            present = int.from_bytes(column.present, "little") if column.present else (1 << batch.rows) - 1
+            numbers = struct.unpack(f"<{batch.rows}d", column.values)
+            series.update((s, x) for at, (s, x) in enumerate(zip(steps, numbers, strict=True)) if present >> at & 1)
         seen.marks[batch.rank] = max(mark, batch.first_seq + batch.rows - 1)
         received = seen.marks[batch.rank]
         durable = received if self.durable else 0
@@ -221,7 +228,7 @@ async def daemon() -> AsyncIterator[FakeTelemetry]:
 Until = Callable[..., Awaitable[None]]
 
 
-async def _until(condition: Callable[[], object], seconds: float = 60.0) -> None:
+async def wait_until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"still waiting for {condition}"
@@ -231,4 +238,4 @@ async def _until(condition: Callable[[], object], seconds: float = 60.0) -> None
 @pytest.fixture
 def until() -> Until:
     """Wait for a condition, not for time."""
-    return _until
+    return wait_until

@@ -91,10 +91,12 @@ async def test_a_job_that_was_killed_is_lost(home: Home, daemon: FakeTelemetry, 
 
 async def test_under_run_the_probe_that_is_there_is_used(home: Home, daemon: FakeTelemetry) -> None:
     script = home.root / "both.py"
-    script.write_text(HEAD + "w = watch(optimizer, job='other')\nfor i in range(20): step()\nw.close()\nprint(w.job)\n")
+    code_of_its_own = "w = watch(optimizer, job='other', planned_steps=20)\nfor i in range(20): step()\nw.close()\n"
+    script.write_text(HEAD + code_of_its_own + "print(w.job)\n")
     code, out, err = await home.done("run", "--daemon", daemon.address, "--", sys.executable, str(script))
     assert (code, out) == (0, "both\n"), err
-    assert [seen.hello.job for seen in daemon.jobs.values()] == ["both"]
+    # What `run` was told counts; the planned steps only the script can know.
+    assert [(seen.hello.job, seen.hello.planned_steps) for seen in daemon.jobs.values()] == [("both", 20)]
 
 
 async def test_without_a_daemon_nothing_is_raised_or_said(home: Home) -> None:

@@ -27,6 +27,8 @@ from steersman.agent.start import ensure_agent
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 DURABLE_PATIENCE = 10.0
 UNREACHABLE_PATIENCE = 1.0
+# Modules that start others: what follows them names the job.
+_LAUNCHERS = ("torch.distributed.run", "torch.distributed.launch", "accelerate.commands.launch")
 _SI_KERNEL = 0x80
 _PR_SET_PDEATHSIG = 1
 
@@ -61,11 +63,13 @@ def job_name(command: Sequence[str]) -> str:
     'pretrain'
     >>> job_name(["python", "-m", "lab.train", "--config", "x.py"])
     'train'
+    >>> job_name(["bash", "jobs/sweep.sh"])
+    'sweep'
     """
     for place, word in enumerate(command[1:], 1):
-        if word == "-m" and place + 1 < len(command):
+        if word == "-m" and place + 1 < len(command) and command[place + 1] not in _LAUNCHERS:
             return command[place + 1].rpartition(".")[2] or "job"
-        if word.endswith(".py") and not word.startswith("-"):
+        if word.endswith((".py", ".sh")) and not word.startswith("-"):
             return Path(word).stem or "job"
     return Path(command[0]).stem or "job"
 

@@ -8,6 +8,7 @@ import os
 import sys
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -80,6 +81,24 @@ class Watch:
             self.close("failed", f"{type(error).__name__} ended the program")
 
 
+def check_asked(
+    policy: str, limits: Limits | Mapping[str, Any] | None, daemon: str | None, budget: float
+) -> tuple[Limits, str]:
+    """The limits, and the daemon's address, that a caller of `watch` asks for.
+
+    Raises:
+        ValueError: a policy or a limit that does not exist, or a value that makes no sense.
+    """
+    check_policy(policy)
+    checked = Limits.of(limits)
+    if isinstance(budget, bool) or not budget > 0:
+        raise ValueError(f"budget must be a positive number of seconds, not {budget!r}")
+    address = daemon or os.environ.get("STEERSMAN_DAEMON") or DEFAULT_DAEMON
+    if not address.rpartition(":")[2].isdigit():
+        raise ValueError(f"{address!r} is no address of a daemon; write HOST:PORT, as in {DEFAULT_DAEMON}")
+    return checked, address
+
+
 def watch(
     optimizer: Any,
     model: Any = None,
@@ -94,7 +113,8 @@ def watch(
     """Watch the training job that steps this optimizer.
 
     Starts the agent of this host where none runs. With no daemon the job trains unharmed, and its rows wait on disk.
-    Under `steersman run` the probe is there already: it is used as it is, and what `run` was told counts.
+    Under `steersman run` the probe is there already: it is used as it is, and what `run` was told counts; it learns
+    `planned_steps` from here.
     With STEERSMAN=off in the environment nothing happens.
 
     Args:
@@ -113,15 +133,9 @@ def watch(
     Raises:
         ValueError: a policy or a limit that does not exist, or a value that makes no sense.
     """
-    check_policy(policy)
-    checked = Limits.of(limits)
+    checked, address = check_asked(policy, limits, daemon, budget)
     if planned_steps is not None and (isinstance(planned_steps, bool) or planned_steps < 0):
         raise ValueError(f"planned_steps must be a whole number from 0 on, not {planned_steps!r}")
-    if isinstance(budget, bool) or not budget > 0:
-        raise ValueError(f"budget must be a positive number of seconds, not {budget!r}")
-    address = daemon or os.environ.get("STEERSMAN_DAEMON") or DEFAULT_DAEMON
-    if not address.rpartition(":")[2].isdigit():
-        raise ValueError(f"{address!r} is no address of a daemon; write HOST:PORT, as in {DEFAULT_DAEMON}")
     if os.environ.get("STEERSMAN") == "off":
         return Watch(None, ours=False)
     if not hasattr(optimizer, "param_groups"):
@@ -147,6 +161,9 @@ def _watch(
 
     there = current()
     if there is not None:
+        if planned_steps and not there.config.planned_steps:
+            # Before it is shown the optimizer: that makes it say hello again.
+            there.config = replace(there.config, planned_steps=planned_steps)
         there.see(optimizer, model)
         return Watch(there, ours=False)
     given_attempt, given_socket = os.environ.get("STEERSMAN_ATTEMPT"), os.environ.get("STEERSMAN_SOCKET")

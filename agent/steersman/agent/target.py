@@ -127,7 +127,7 @@ class Target:
             text = (Path(self.torch()) / "version.py").read_text()
         except OSError:
             return ""
-        found = re.search(r"__version__ = ['\"]([^'\"]+)", text)
+        found = re.search(r"_{2}version_{2} = ['\"]([^'\"]+)", text)
         return found[1] if found else ""
 
     def python(self) -> tuple[int, int, bool] | None:

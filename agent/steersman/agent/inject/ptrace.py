@@ -48,6 +48,10 @@ class PtraceError(Exception):
     """The process could not be entered; it runs on as if nobody had tried."""
 
 
+class BusyError(PtraceError):
+    """The thread stood where it could not be diverted at that moment; the next try may well succeed."""
+
+
 class _IoVector(ctypes.Structure):
     _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
 
@@ -190,7 +194,7 @@ class _Visit:
                 return
             _ptrace(_CONT, self.pid)
             time.sleep(0.001)
-        raise PtraceError(f"process {self.pid} was always inside a restartable sequence; try again")
+        raise BusyError(f"process {self.pid} was always inside a restartable sequence; try again")
 
     def _save(self) -> _State:
         buffer = (ctypes.c_char * _LAYOUT.size)()
@@ -258,7 +262,7 @@ class _Visit:
         if status is None or status >> 16 != _EVENT_STOP:
             return
         if self._get()["orig_rax"] == _FUTEX:
-            raise PtraceError(f"process {self.pid} held a lock that is needed to enter it; try again")
+            raise BusyError(f"process {self.pid} held a lock that is needed to enter it; try again")
         _ptrace(_CONT, self.pid)
 
     def _restore(self, what: Call, state: _State) -> bool:

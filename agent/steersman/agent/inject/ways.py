@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +14,7 @@ from steersman.agent.target import Target
 
 REMOTE_EXEC_SINCE = (3, 14)
 _TRIES = 5
+_BETWEEN = 0.02
 
 
 class EntryError(Exception):
@@ -76,17 +78,26 @@ class PendingCall:
                 breakpoint=where.breakpoint,
                 waits=where.waits,
             )
-            stopped = 0.0
-            for _ in range(_TRIES):
-                entered = ptrace.call(target.pid, what)
-                stopped = max(stopped, entered.stopped)
-                if entered.value == 0:
-                    return stopped
+            return self._called(target.pid, what)
         except (symbols.SymbolsError, ElfError, ptrace.PtraceError) as error:
             raise EntryError(str(error)) from None
         except OSError as error:
             raise EntryError(f"process {target.pid} cannot be read: {error.strerror or error}") from None
-        raise EntryError(f"process {target.pid} takes no calls: its queue of pending calls is full")
+
+    def _called(self, pid: int, what: ptrace.Call) -> float:
+        stopped, words = 0.0, ""
+        for _ in range(_TRIES):
+            try:
+                entered = ptrace.call(pid, what)
+            except ptrace.BusyError as error:
+                words = str(error)
+            else:
+                stopped = max(stopped, entered.stopped)
+                if entered.value == 0:
+                    return stopped
+                words = f"process {pid} takes no calls: its queue of pending calls is full"
+            time.sleep(_BETWEEN)
+        raise EntryError(words)
 
 
 class RemoteExec:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from steersman.agent.inject import ptrace, symbols
+from steersman.agent.inject import ptrace, symbols, thread
 from steersman.agent.inject.elf import Elf, ElfError
 from steersman.agent.target import Target
 
@@ -37,10 +37,18 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 def enter(process: subprocess.Popen[str], code: str) -> ptrace.Entered:
-    where = symbols.find(Target(process.pid))
-    arguments = (where.run_simple_string,)
-    call = ptrace.Call(where.add_pending_call, code.encode(), arguments, where.syscall, where.breakpoint, where.waits)
-    return ptrace.call(process.pid, call)
+    return ptrace.call(process.pid, made(symbols.find(Target(process.pid)), code))
+
+
+def made(where: symbols.Symbols, code: str) -> ptrace.Call:
+    return ptrace.Call(
+        function=where.add_pending_call,
+        page=lambda place: thread.page(where, place, code.encode()),
+        size=4096,
+        syscall=where.syscall,
+        breakpoint=where.breakpoint,
+        waits=where.waits,
+    )
 
 
 def end(process: subprocess.Popen[str]) -> tuple[str, int]:
@@ -75,10 +83,13 @@ def test_a_busy_process_is_entered_hundreds_of_times_and_computes_the_same(start
 
 
 def test_what_is_put_in_runs_and_a_blocking_read_goes_on(start: Start) -> None:
-    process = start("import sys; print('ready'); print(repr(sys.stdin.readline()), 'after')")
-    assert enter(process, "print('inside')").value == 0
-    out, code = end(process)
-    assert (sorted(out.splitlines()), code) == (["'\\n' after", "inside"], 0)
+    code = (
+        "import sys, time\nprint('ready')\nprint(repr(sys.stdin.readline()), 'after')\n"
+        "while not hasattr(sys, 'entered'): time.sleep(0.01)"
+    )
+    process = start(code)
+    assert enter(process, "__import__('sys').entered = 1").value == 0
+    assert end(process) == ("'\\n' after\n", 0)
 
 
 def test_a_main_thread_that_waits_for_others_is_woken(start: Start) -> None:
@@ -108,7 +119,7 @@ def test_a_process_that_is_gone_is_said_to_be(start: Start) -> None:
     where = symbols.find(Target(process.pid))
     assert end(process)[1] == 0
     with pytest.raises(ptrace.PtraceError, match="cannot be traced: No such process"):
-        ptrace.call(process.pid, ptrace.Call(where.add_pending_call, b"pass", (), where.syscall, where.breakpoint))
+        ptrace.call(process.pid, made(where, "pass"))
 
 
 def test_a_process_that_is_no_python_is_known_by_its_memory() -> None:

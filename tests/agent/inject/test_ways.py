@@ -58,7 +58,7 @@ def test_what_remote_exec_raises_is_said(entry: Entry, error: Exception) -> None
 
 
 def test_a_process_that_can_start_no_thread_says_so(entry: Entry) -> None:
-    program = f"import _thread; _thread.start_new_thread = None\n{entry.source()}"
+    program = f"import _thread; _thread.start_new_thread = None\n{entry.starter()}"
     assert subprocess.run([sys.executable, "-c", program], check=True, capture_output=True).stderr == b""
     assert entry.failed.exists()
 
@@ -66,7 +66,9 @@ def test_a_process_that_can_start_no_thread_says_so(entry: Entry) -> None:
 @pytest.mark.parametrize("broken", ["raise KeyError", "def enter(request): raise SystemExit(3)", "syntax error"])
 def test_a_broken_entry_is_silent(entry: Entry, broken: str) -> None:
     entry.script.write_text(broken)
-    program = f"{entry.source()}\nimport time, sys\nwhile len(sys._current_frames()) > 1: time.sleep(0.01)\nprint('on')"
+    program = (
+        f"{entry.starter()}\nimport time, sys\nwhile len(sys._current_frames()) > 1: time.sleep(0.01)\nprint('on')"
+    )
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("on\n", "")
 

@@ -74,12 +74,9 @@ def _hindrance() -> tuple[str, str] | None:
 
 def _install(request_path: str, request: dict[str, Any], report: _Report) -> None:
     _load(request["folder"])
-    from _steersman.agent.probe import (  # type: ignore[import-not-found]
-        ProbeConfig,
-        current,
-        install,
-    )
-    from _steersman.agent.probe import probe as _loaded  # noqa: F401 - loaded here, not where the job would wait for it
+    # Loaded here, not where the job would wait for it.
+    import _steersman.agent.probe.probe  # type: ignore[import-not-found]  # noqa: F401
+    from _steersman.agent.probe import ProbeConfig, current, install  # pyright: ignore[reportMissingImports]
     from _steersman.agent.probe.outside import Outside  # type: ignore[import-not-found]
 
     config = ProbeConfig(**request["config"], losses=not _compiled())

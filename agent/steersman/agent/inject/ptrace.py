@@ -15,7 +15,7 @@ import os
 import signal
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -84,8 +84,9 @@ class Call:
 
     Attributes:
         function: its address in the process.
-        words: bytes that are put into the process, and stay there; the last argument is their address.
-        arguments: the arguments before that one.
+        page: gives, for the address of new executable memory of the process, what is put there, and stays, and the
+            two arguments.
+        size: bytes that this takes at most.
         syscall: address of a `syscall` instruction.
         breakpoint: address of an `int3` instruction.
         waits: address and size of the function in which Python waits for a lock. A main thread found waiting there
@@ -93,8 +94,8 @@ class Call:
     """
 
     function: int
-    words: bytes
-    arguments: tuple[int, ...]
+    page: Callable[[int], tuple[bytes, int, int]]
+    size: int
     syscall: int
     breakpoint: int
     waits: tuple[int, int] | None = None
@@ -210,14 +211,14 @@ class _Visit:
     def _called(self, what: Call, state: _State) -> int:
         blocked = ctypes.c_uint64(_ALL & ~(1 << (signal.SIGTRAP - 1)))
         _ptrace(_SETSIGMASK, self.pid, 8, ctypes.cast(ctypes.pointer(blocked), ctypes.c_void_p))
-        size = -(-(len(what.words) + 1) // 4096) * 4096
-        read_write, private_anonymous = 3, 0x22
+        # Never writable and executable at once: a tracer may write to it all the same.
+        read_execute, private_anonymous = 5, 0x22
         kept = {**state.registers, "orig_rax": _ALL, "eflags": state.registers["eflags"] & ~0x500}
         self._set(
             {
                 **kept,
-                **{"rip": what.syscall, "rax": _MMAP, "rdi": 0, "rsi": size},
-                **{"rdx": read_write, "r10": private_anonymous, "r8": _ALL, "r9": 0},
+                **{"rip": what.syscall, "rax": _MMAP, "rdi": 0, "rsi": what.size},
+                **{"rdx": read_execute, "r10": private_anonymous, "r8": _ALL, "r9": 0},
             }
         )
         self._go(_SINGLESTEP)
@@ -225,13 +226,13 @@ class _Visit:
         if place > _ALL - 4096:
             raise PtraceError(f"process {self.pid} gets no memory: {os.strerror(_ALL + 1 - place)}")
         stack = (state.registers["rsp"] - _RED_ZONE - 512) // 16 * 16 - 8
+        content, first, second = what.page(place)
         with open(f"/proc/{self.pid}/mem", "r+b", buffering=0) as memory:
             memory.seek(place)
-            memory.write(what.words + b"\0")
+            memory.write(content)
             memory.seek(stack)
             memory.write(struct.pack("<Q", what.breakpoint))
-        given = dict(zip(("rdi", "rsi", "rdx", "rcx"), (*what.arguments, place), strict=False))
-        self._set({**kept, **given, "rip": what.function, "rsp": stack, "rax": 0})
+        self._set({**kept, "rdi": first, "rsi": second, "rip": what.function, "rsp": stack, "rax": 0})
         self._go(_CONT)
         found = self._get()
         if found["rip"] != what.breakpoint + 1:

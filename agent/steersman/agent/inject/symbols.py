@@ -8,7 +8,13 @@ from pathlib import Path
 from steersman.agent.inject.elf import X86_64, Elf, ElfError
 from steersman.agent.target import Mapping, Target
 
-_NEEDED = ("Py_AddPendingCall", "PyRun_SimpleString")
+_NEEDED = (
+    "Py_AddPendingCall",
+    "PyThread_start_new_thread",
+    "PyGILState_Ensure",
+    "PyGILState_Release",
+    "PyRun_SimpleString",
+)
 _WAITS = "PyThread_acquire_lock_timed"
 
 
@@ -26,6 +32,9 @@ class Symbols:
 
     Attributes:
         add_pending_call: `Py_AddPendingCall`.
+        start_new_thread: `PyThread_start_new_thread`.
+        ensure: `PyGILState_Ensure`.
+        release: `PyGILState_Release`.
         run_simple_string: `PyRun_SimpleString`.
         waits: address and size of the function in which Python waits for a lock; None where it is not to be found.
         syscall: some `syscall` instruction.
@@ -33,6 +42,9 @@ class Symbols:
     """
 
     add_pending_call: int
+    start_new_thread: int
+    ensure: int
+    release: int
     run_simple_string: int
     waits: tuple[int, int] | None
     syscall: int
@@ -58,11 +70,14 @@ def find(target: Target) -> Symbols:
             bias = _bias(elf, [m for m in mappings if m.path == path])
             waits = names.get(_WAITS)
             return Symbols(
-                names[_NEEDED[0]][0] + bias,
-                names[_NEEDED[1]][0] + bias,
-                (waits[0] + bias, waits[1]) if waits else None,
-                _instruction(target, mappings, b"\x0f\x05"),
-                bias + elf.code_with(b"\xcc"),
+                add_pending_call=bias + names["Py_AddPendingCall"][0],
+                start_new_thread=bias + names["PyThread_start_new_thread"][0],
+                ensure=bias + names["PyGILState_Ensure"][0],
+                release=bias + names["PyGILState_Release"][0],
+                run_simple_string=bias + names["PyRun_SimpleString"][0],
+                waits=(waits[0] + bias, waits[1]) if waits else None,
+                syscall=_instruction(target, mappings, b"\x0f\x05"),
+                breakpoint=bias + elf.code_with(b"\xcc"),
             )
     if target.python() is not None:
         raise SymbolsError("its Python is linked statically and exports no symbols, so that nothing in it can be found")

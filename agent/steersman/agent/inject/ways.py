@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from steersman.agent.inject import ptrace, symbols
+from steersman.agent.inject import ptrace, symbols, thread
 from steersman.agent.inject.elf import ElfError
 from steersman.agent.target import Target
 
@@ -36,14 +36,18 @@ class Entry:
     failed: Path
 
     def source(self) -> str:
-        """Python that starts it in a thread of its own, binds no name and raises nothing.
+        """Python that runs it, binds no name and raises nothing; for a thread of its own."""
+        inner = "try:\n exec(compile(open(E,'rb').read(),E,'exec'))\n enter(R)\nexcept BaseException:\n pass\n"
+        names = f"{{'__name__':'_steersman_attach','E':{str(self.script)!r},'R':{str(self.request)!r}}}"
+        return f"__import__('builtins').exec({inner!r},{names})\n"
+
+    def starter(self) -> str:
+        """Python that starts the source in a thread, binds no name and raises nothing; for the main thread.
 
         Threads run no signal handlers: what the job's own handlers raise cannot be caught in there by mistake.
         """
-        inner = "try:\n exec(compile(open(E,'rb').read(),E,'exec'))\n enter(R)\nexcept BaseException:\n pass\n"
-        names = f"{{'__name__':'_steersman_attach','E':{str(self.script)!r},'R':{str(self.request)!r}}}"
         return (
-            f"try:\n __import__('_thread').start_new_thread(__import__('builtins').exec,({inner!r},{names}))\n"
+            f"try:\n __import__('_thread').start_new_thread(__import__('builtins').exec,({self.source()!r},{{}}))\n"
             f"except Exception:\n __import__('os').close(__import__('os').open({str(self.failed)!r},65,384))\n"
         )
 
@@ -59,21 +63,25 @@ class Way(Protocol):
         Raises:
             EntryError: it cannot be; the process is as it was.
         """
+        ...
 
 
 class PendingCall:
-    """Python's own queue of calls to be made at a safe point, filled from outside through ptrace."""
+    """Python's own queue of calls to be made at a safe point, filled from outside through ptrace.
+
+    The call starts a thread, and the thread runs the entry.
+    """
 
     name = "ptrace"
 
     def enter(self, target: Target, entry: Entry) -> float:
         """See `Way.enter`."""
         try:
-            where = symbols.find(target)
+            where, source = symbols.find(target), entry.source().encode()
             what = ptrace.Call(
                 function=where.add_pending_call,
-                words=entry.source().encode(),
-                arguments=(where.run_simple_string,),
+                page=lambda place: thread.page(where, place, source),
+                size=len(source) + 4096,
                 syscall=where.syscall,
                 breakpoint=where.breakpoint,
                 waits=where.waits,
@@ -116,7 +124,7 @@ class RemoteExec:
         """See `Way.enter`."""
         script = entry.request.with_suffix(".py")
         try:
-            script.write_text(entry.source())
+            script.write_text(entry.starter())
             self._remote_exec(target.pid, str(script))
         except (OSError, RuntimeError, ValueError) as error:
             raise EntryError(f"process {target.pid} cannot be entered: {error}") from None

@@ -10,10 +10,14 @@ from pathlib import Path
 import pytest
 
 GUEST = ("agent/steersman/agent/probe", "agent/steersman/schedule")
+CARRIED = ("agent/steersman/agent/inject/bootstrap.py", "agent/steersman/agent/inject/entry.py")
 
 
 def guest_files(root: Path) -> list[Path]:
-    return [path for folder in GUEST for path in sorted((root / folder).rglob("*.py"))]
+    return [
+        *(path for folder in GUEST for path in sorted((root / folder).rglob("*.py"))),
+        *(root / name for name in CARRIED),
+    ]
 
 
 def test_guest_parses_as_python_3_9(root: Path) -> None:

@@ -102,6 +102,15 @@ class Attempt:
         """Rows that are not yet durable at the daemon."""
         return self.spool.pending_rows() + sum(len(buffer) for buffer in self.buffers.values())
 
+    def pids(self) -> dict[str, int]:
+        """The processes of the ranks that the probe has not left, by rank."""
+        papers = self.papers
+        return {
+            rank: int(mark.partition(":")[0])
+            for rank, mark in papers.processes.items()
+            if mark and rank not in papers.left
+        }
+
     def load(self) -> None:
         """Open the spool, and read the papers an earlier agent left.
 

@@ -191,6 +191,9 @@ class Reception:
             client.send(packet.REPLY, **{"connected": self._roster.connected_now(), **reply})
         elif what == "status":
             client.send(packet.REPLY, **self._roster.status())
+        elif what == "detach":
+            found = self._roster.detach(str(message.get("name") or ""), int(message.get("pid") or 0))
+            client.send(packet.REPLY, found=[{"attempt_id": a.attempt_id, "job": a.job} for a in found])
         elif what == "stop":
             self._roster.stop_asked = True
             client.send(packet.REPLY, stopping=True)

@@ -117,6 +117,7 @@ class Roster:
                     "job": a.job,
                     "attempt_id": a.attempt_id,
                     "ranks": len(a.hello.ranks),
+                    "pids": a.pids(),
                     "rows": a.rows_seen,
                     "unsent_rows": a.unsent_rows,
                     "ended": a.end is not None,
@@ -248,8 +249,12 @@ class Roster:
             "durable": not unsent and all(d.complete() for d in deliveries),
             "unsent_rows": unsent,
             "samples_seen": sum(one.rows_seen for one in family),
+            "ranks": len(attempt.papers.processes),
+            "left": len(attempt.papers.left),
+            "ended": attempt.end is not None,
             "connected": self.connected_now(),
             "job": attempt.job,
+            "granted": bool(attempt.papers.granted),
             "refused": next((d.refused for d in deliveries if d.refused), ""),
             "turned_away": self._line.turned_away if self._line else "",
             "spool": str(attempt.folder),
@@ -299,6 +304,25 @@ class Roster:
         attempt.take_ack(ack)
         self._deliveries[attempt.attempt_id].acknowledge(ack)
         self.wake()
+
+    def detach(self, name: str, pid: int) -> list[Attempt]:
+        """Tell the probes of one job to leave it; the attempts that this concerns, which is none where nobody knows it.
+
+        Args:
+            name: the job's name, or an attempt's UUID; not looked at where a process is given.
+            pid: one of its processes, or 0.
+        """
+        running = [a for a in self.attempts.values() if a.end is None]
+        if pid:
+            found = [a for a in running if pid in a.pids().values()]
+        else:
+            found = [a for a in running if name in (a.job, a.attempt_id)]
+        for attempt in found:
+            _log.info("detach_asked", extra=fields(attempt=attempt.attempt_id, job=attempt.job))
+            for client in self.clients:
+                if client.attempt_id == attempt.attempt_id and client.rank >= 0:
+                    client.send(packet.DETACH)
+        return found
 
     def has_launcher(self, attempt: Attempt) -> bool:
         """Whether somebody will say how it ended: its launcher, there or about to come back."""

@@ -16,6 +16,9 @@ from steersman.cli.errors import CommandError, ExitCode, MissingExtraError
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "serve": ("steersman.cli.serve", "monitor", "Run the daemon."),
     "run": ("steersman.cli.run", "", "Run a training command under Steersman, with no change to its code."),
+    "attach": ("steersman.cli.attach", "", "Watch a training job that already runs."),
+    "preflight": ("steersman.cli.preflight", "", "Say whether attach would work on a process, and if not, why."),
+    "detach": ("steersman.cli.detach", "", "Leave a job, which goes on as it was."),
     "top": ("steersman.cli.top", "monitor", "Watch all jobs in a terminal dashboard."),
     "jobs": ("steersman.cli.jobs", "", "List jobs."),
     "show": ("steersman.cli.show", "", "Show one job: diagnosis, findings, adjustments."),

@@ -1,5 +1,5 @@
-"""What `steersman run` carries into a job by its environment."""
+"""What is carried into a job: by its environment under `steersman run`, by force under `steersman attach`."""
 
-from steersman.agent.inject.luggage import pack
+from steersman.agent.inject.luggage import compile_for, pack
 
-__all__ = ["pack"]
+__all__ = ["compile_for", "pack"]

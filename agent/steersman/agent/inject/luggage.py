@@ -1,12 +1,16 @@
-"""The private folder that goes on the job's PYTHONPATH."""
+"""The private folder that a job gets: on its PYTHONPATH under `run`, by name under `attach`."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
 import os
+import re
 import shutil
+import subprocess
+import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import steersman.agent
@@ -45,12 +49,39 @@ def pack(cache: Path) -> Path:
     return folder
 
 
+def compile_for(folder: Path, version: tuple[int, int], program: str, environ: Mapping[str, str]) -> bool:
+    """Compile the folder's modules for another Python, so that the job need not while it trains; whether that was done.
+
+    Args:
+        folder: what `pack` made.
+        version: that Python's.
+        program: path of the interpreter that the job runs.
+        environ: the job's environment, for what its interpreter needs to start.
+    """
+    if (folder / "_steersman/agent/probe/__pycache__" / f"probe.cpython-{version[0]}{version[1]}.pyc").is_file():
+        return True
+    if version == sys.version_info[:2]:
+        interpreter = sys.executable
+    elif re.fullmatch(r"python[\d.]*", Path(program).name):
+        interpreter = program
+    else:
+        return False  # a program with a Python inside: who knows what it does when it is started
+    kept = {k: environ[k] for k in ("LD_LIBRARY_PATH", "PYTHONHOME") if k in environ}
+    words = [interpreter, "-S", "-m", "compileall", "-q", "--", str(folder / "_steersman")]
+    try:
+        done = subprocess.run(words, env=kept, capture_output=True, timeout=20, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return done.returncode == 0
+
+
 def _files() -> dict[str, bytes]:
     """What goes in, by its path inside the folder."""
     agent = Path(next(iter(steersman.agent.__path__)))
     schedule = Path(next(iter(steersman.schedule.__path__)))
     found = {
         "sitecustomize.py": (agent / "inject" / "bootstrap.py").read_bytes(),
+        "attach.py": (agent / "inject" / "entry.py").read_bytes(),
         # Packages of nothing: the real ones import what a job's environment may not have.
         "_steersman/__init__.py": b"",
         "_steersman/agent/__init__.py": b"",

@@ -24,6 +24,8 @@ class ProbeConfig:
         budget_fraction: share of the median step time that the probe may cost.
         budget_floor: seconds a step that it may always cost.
         sample_every: steps between two samples of the direction.
+        losses: whether torch's loss functions are patched, for validation losses; not where dynamo has compiled frames
+            already, for it would compile them once more.
     """
 
     attempt_id: str
@@ -39,3 +41,4 @@ class ProbeConfig:
     budget_fraction: float = 0.01
     budget_floor: float = 100e-6
     sample_every: int = 10
+    losses: bool = True

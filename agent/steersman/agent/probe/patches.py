@@ -55,8 +55,8 @@ class Patches:
         self._placed: List[Tuple[Any, str, Any, Any]] = []
         self.asleep = False
 
-    def place(self) -> None:
-        """Wrap them."""
+    def place(self, losses: bool = True) -> None:
+        """Wrap them; the loss functions only where `losses` says so."""
         # Tensor.backward calls torch.autograd.backward by its name, so one place sees both.
         self._wrap(torch.autograd, "backward", self._backward)
         clip = sys.modules.get("torch.nn.utils.clip_grad")
@@ -73,7 +73,7 @@ class Patches:
             for holder in (clip, torch.nn.utils):
                 if holder is not None:
                     self._wrap(holder, "clip_grad_norm_", self._clip_whole)
-        for name in LOSSES:
+        for name in LOSSES if losses else ():
             if hasattr(torch.nn.functional, name):
                 self._wrap(torch.nn.functional, name, self._loss)
         scaler: Any = getattr(getattr(torch, "amp", None), "GradScaler", None) or torch.cuda.amp.GradScaler

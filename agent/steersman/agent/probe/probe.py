@@ -22,6 +22,7 @@ from .effect import replicas
 from .guard import Guard
 from .install import forget
 from .orders import Order, Orders
+from .outside import Outside
 from .overlay import Overlay
 from .patches import Patches
 from .ring import HostRing, peek
@@ -95,7 +96,7 @@ class Probe:
         """Install hooks and patches; called once by `install`."""
         self._started_at = time.time()
         self._pid = os.getpid()
-        self._patches.place()
+        self._patches.place(self.config.losses)
         self._handles = [register_optimizer_step_pre_hook(self._find)]
         atexit.register(self._at_exit)
         mine = weakref.ref(self)
@@ -143,7 +144,7 @@ class Probe:
         except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
             self._guard.failed("in log")
 
-    def close(self, outcome: str = "finished", message: str = "") -> None:
+    def close(self, outcome: str = "finished", message: str = "", patience: float = _LAST_MOMENT) -> None:
         """Send what is pending, say goodbye, take hooks, patches and overlay off. Safe to call twice.
 
         While a thread is inside an optimizer step the hooks stay where they are, asleep: torch would raise in that
@@ -152,6 +153,7 @@ class Probe:
         Args:
             outcome: `finished` or `failed` where the job ends, `detached` where it goes on without the probe.
             message: one sentence for people.
+            patience: seconds for what is still on its way, each of its three times.
         """
         if self._closed:
             if self._remove_later and not self._steps.inside:
@@ -163,12 +165,12 @@ class Probe:
                 self._steps.step >= 0 or self._channel.connected or self._guard.failures
             ):
                 self._steps.finish()
-                self._rows.flush(_LAST_MOMENT)
+                self._rows.flush(patience)
                 self._channel.tend()
                 goodbye = {"outcome": outcome, "message": message, "time": time.time()}
-                self._channel.drain(_LAST_MOMENT)
+                self._channel.drain(patience)
                 self._channel.send_note(packet.pack_json(packet.BYE, goodbye))
-                self._channel.drain(_LAST_MOMENT)
+                self._channel.drain(patience)
             self._channel.close()
         except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
             self._guard.failed("at the end")
@@ -328,8 +330,24 @@ class Probe:
                 elif kind == packet.REFUSED:
                     self._switch_off()
                     self._guard.off = True
+                elif kind == packet.DETACH:
+                    self._leave()
             except (packet.PacketError, KeyError, TypeError, ValueError, AttributeError) as error:
                 self._say("command_malformed", f"the agent sent something that cannot be read: {error}", 1)
+
+    def _leave(self) -> None:
+        """Go, and leave the job as it was found. We are inside a step: at its end, before the post-hooks."""
+        if not self._closed:
+            self.close("detached", "detached by its owner", patience=0.0)
+            Outside(self._gone).begin()
+
+    def _gone(self) -> None:
+        try:
+            self._steps.running = None
+            self._overlay.take_off()
+            self._remove_hooks()
+        except Exception:  # noqa: BLE001 - the border: the job's own step is our caller
+            self._guard.failed("when it left")
 
     def _hindrance(self, order: Order) -> Optional[str]:
         """Why the learning rate is left alone, in words, or None."""

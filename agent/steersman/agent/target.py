@@ -1,0 +1,199 @@
+"""What /proc says of a process, without touching it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_LAUNCHERS = re.compile(
+    r"(^|/)(torchrun|accelerate|deepspeed|torch\.distributed\.(run|launch)|accelerate\.commands\.\w+)$"
+)
+_HELPERS = re.compile(r"multiprocessing[.](spawn|forkserver|resource_tracker|semaphore_tracker)|compile_worker")
+_PYTHON = re.compile(r"(?:^|/)(?:libpython|python)(\d)\.(\d+)(t?)(?=$|[/.]|\.so)")
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """A part of a file in a process's memory."""
+
+    start: int
+    end: int
+    code: bool
+    offset: int
+    inode: int
+    path: str
+
+
+@dataclass(frozen=True)
+class Target:
+    """One process.
+
+    Args:
+        pid: its number.
+        proc: where /proc is.
+    """
+
+    pid: int
+    proc: str = "/proc"
+
+    @property
+    def folder(self) -> Path:
+        """Its folder."""
+        return Path(self.proc) / str(self.pid)
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is such a process."""
+        return (self.folder / "stat").exists()
+
+    @property
+    def state(self) -> str:
+        """One letter: R, S, D, T (stopped), t (traced), Z, X; empty where it is gone."""
+        after = self._text("stat").rpartition(")")[2].split()
+        return after[0] if after else ""
+
+    @property
+    def parent(self) -> int:
+        """Its parent's number; 0 where it is gone."""
+        after = self._text("stat").rpartition(")")[2].split()
+        return int(after[1]) if len(after) > 1 else 0
+
+    @property
+    def words(self) -> list[str]:
+        """Its command line."""
+        return [word.decode(errors="replace") for word in self._bytes("cmdline").split(b"\0") if word]
+
+    @property
+    def command(self) -> str:
+        """Its command line, for people."""
+        return " ".join(self.words)[:512] or self._text("comm").strip() or "?"
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment that it began with."""
+        pairs = (entry.partition(b"=") for entry in self._bytes("environ").split(b"\0") if b"=" in entry)
+        return {name.decode(errors="replace"): value.decode(errors="replace") for name, _, value in pairs}
+
+    def status(self, name: str) -> str:
+        """One line of its status; empty where it has none."""
+        for line in self._text("status").splitlines():
+            if line.startswith(f"{name}:"):
+                return line.partition(":")[2].strip()
+        return ""
+
+    def namespace(self, kind: str) -> str:
+        """Which namespace of a kind it is in; empty where that cannot be read."""
+        try:
+            return os.readlink(self.folder / "ns" / kind)
+        except OSError:
+            return ""
+
+    @property
+    def program(self) -> str:
+        """The path of its executable, with ` (deleted)` where that was replaced; empty where it cannot be read."""
+        try:
+            return os.readlink(self.folder / "exe")
+        except OSError:
+            return ""
+
+    def mappings(self) -> list[Mapping]:
+        """The files in its memory.
+
+        Raises:
+            OSError: they may not be read.
+        """
+        found = []
+        for line in (self.folder / "maps").read_text(errors="replace").splitlines():
+            fields = line.split(None, 5)
+            if len(fields) == 6 and fields[5].startswith("/"):
+                start, _, end = fields[0].partition("-")
+                code = "x" in fields[1]
+                found.append(Mapping(int(start, 16), int(end, 16), code, int(fields[2], 16), int(fields[4]), fields[5]))
+        return found
+
+    def torch(self) -> str:
+        """The folder of the torch that it has loaded; empty where it has none."""
+        try:
+            return next((m.path.rpartition("/lib/")[0] for m in self.mappings() if "/libtorch_python." in m.path), "")
+        except OSError:
+            return ""
+
+    def torch_version(self) -> str:
+        """The version of that torch as its files say; empty where they do not."""
+        try:
+            text = (Path(self.torch()) / "version.py").read_text()
+        except OSError:
+            return ""
+        found = re.search(r"_{2}version_{2} = ['\"]([^'\"]+)", text)
+        return found[1] if found else ""
+
+    def python(self) -> tuple[int, int, bool] | None:
+        """Its Python's version, and whether it is a free-threaded one; None where that is not to be seen."""
+        try:
+            paths = [m.path.removesuffix(" (deleted)") for m in self.mappings()]
+        except OSError:
+            return None
+        # A library's name says it best, then the program's; a folder's name such as lib/python3.11 last.
+        for wanted in ("libpython", Path(self.program.removesuffix(" (deleted)")).name, "/"):
+            for path in paths:
+                found = _PYTHON.search(path)
+                if found and wanted and wanted in (path if wanted == "/" else Path(path).name):
+                    return int(found[1]), int(found[2]), bool(found[3])
+        return None
+
+    @property
+    def launches(self) -> bool:
+        """Whether its command line is that of a launcher of training processes."""
+        return any(_LAUNCHERS.search(word) for word in self.words[:6])
+
+    @property
+    def helps(self) -> bool:
+        """Whether it is one of the processes that Python and torch start for themselves."""
+        return any(_HELPERS.search(word) for word in self.words)
+
+    def number(self, name: str) -> int | None:
+        """A number from its environment, such as RANK."""
+        text = self.environ.get(name, "")
+        return int(text) if text.isdigit() else None
+
+    def descendants(self) -> list[Target]:
+        """Those that it started, and those that these started, in the order of their numbers."""
+        children: dict[int, list[int]] = {}
+        for one in processes(self.proc):
+            children.setdefault(one.parent, []).append(one.pid)
+        found, waiting = [], [self.pid]
+        while waiting:
+            for pid in children.get(waiting.pop(), ()):
+                found.append(Target(pid, self.proc))
+                waiting.append(pid)
+        return sorted(found, key=lambda one: one.pid)
+
+    def trainers(self) -> list[Target]:
+        """Its descendants that train: Pythons with torch that are neither helpers nor mere forks of one another."""
+        found: list[Target] = []
+        commands = {self.pid: self.words}
+        for one in self.descendants():
+            commands[one.pid] = one.words
+            forked = commands.get(one.parent) == one.words
+            if not forked and not one.helps and not one.launches and one.torch():
+                found.append(one)
+        return found
+
+    def _text(self, name: str) -> str:
+        return self._bytes(name).decode(errors="replace")
+
+    def _bytes(self, name: str) -> bytes:
+        try:
+            return (self.folder / name).read_bytes()
+        except OSError:
+            return b""
+
+
+def processes(proc: str = "/proc") -> Iterator[Target]:
+    """All processes."""
+    for folder in Path(proc).iterdir():
+        if folder.name.isdigit():
+            yield Target(int(folder.name), proc)

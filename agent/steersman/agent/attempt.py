@@ -202,6 +202,10 @@ class Attempt:
         self.buffer(rank)
         self.touch()
 
+    def has_left(self) -> bool:
+        """Whether every rank that took part has said goodbye."""
+        return bool(self.papers.processes) and set(self.papers.processes) == set(self.papers.left)
+
     def buffer(self, rank: int) -> RowBuffer:
         """The rows of a rank since the last flush."""
         if rank not in self.buffers:

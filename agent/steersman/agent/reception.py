@@ -168,7 +168,13 @@ class Reception:
             raise packet.PacketError("the end of an attempt that this agent does not know")
         code, signal = int(message.get("exit_code") or 0), int(message.get("signal") or 0)
         outcome = Outcome.OUTCOME_KILLED if signal else Outcome.OUTCOME_FAILED if code else Outcome.OUTCOME_FINISHED
-        for one in self._roster.family(attempt):
+        *earlier, _ = family = self._roster.family(attempt)
+        for one in family:
+            if any(one is other for other in earlier) and one.has_left():
+                # A script that runs several, one after the other: the code at its end is that of the last.
+                self._roster.end_by_goodbye(one, "")
+                one.save()
+                continue
             end = telemetry_pb2.JobEnd(
                 attempt_id=one.attempt_id,
                 outcome=outcome,

@@ -236,23 +236,34 @@ class Capture:
         self._scale = self._norm = None
 
 
-_SAME = frozenset(("ViewBackward0", "ReshapeAliasBackward0", "UnsafeViewBackward0", "SqueezeBackward0", "ToCopyBackward0"))
+_SAME = frozenset(
+    ("ViewBackward0", "ReshapeAliasBackward0", "UnsafeViewBackward0", "SqueezeBackward0", "ToCopyBackward0")
+)
 
 
 def _divisor(node: Any) -> Optional[float]:
-    """The number by which a loss was divided last, where autograd's graph shows it and it is in host memory."""
-    name = node.name()
-    while name in _SAME:
-        node = node.next_functions[0][0]
-        if node is None:
-            return None
+    """The number by which a loss was divided last, where autograd's graph shows it and it is in host memory.
+
+    Divided more than once in a row, as where a trainer and the library below it both divide: by the product.
+    """
+    found: Optional[float] = None
+    while node is not None:
         name = node.name()
-    if name == "DivBackward0":
-        return peek(getattr(node, "_saved_other", None))
-    if name == "MulBackward0":
-        factor = peek(getattr(node, "_saved_other", None))
-        return 1.0 / factor if factor else None
-    return None
+        if name == "DivBackward0":
+            divisor = peek(getattr(node, "_saved_other", None))
+        elif name == "MulBackward0":
+            factor = peek(getattr(node, "_saved_other", None))
+            divisor = 1.0 / factor if factor else None
+        elif name in _SAME:
+            divisor = 1.0
+        else:
+            break
+        if divisor is None:
+            break
+        if name not in _SAME:
+            found = divisor if found is None else found * divisor
+        node = node.next_functions[0][0]
+    return found
 
 
 def _descends(node: Any, from_any: List[Any]) -> bool:

@@ -8,7 +8,7 @@ import platform
 import sys
 import time
 import weakref
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
@@ -161,9 +161,7 @@ class Probe:
             return
         self._closed = True
         try:
-            if os.getpid() == self._pid and (
-                self._steps.step >= 0 or self._channel.connected or self._guard.failures
-            ):
+            if os.getpid() == self._pid and (self._steps.step >= 0 or self._channel.connected or self._guard.failures):
                 self._steps.finish()
                 self._rows.flush(patience)
                 self._channel.tend()
@@ -287,8 +285,9 @@ class Probe:
     def _hello(self) -> Dict[str, Any]:
         config = self.config
         seen = [one for one in self._steps.stepping if one.ref() is not None]
-        rank = config.rank if config.rank is not None else _from_environment("RANK", 0)
-        world = config.world_size if config.world_size is not None else _from_environment("WORLD_SIZE", 1)
+        rank, world = _replica()
+        rank = config.rank if config.rank is not None else rank
+        world = config.world_size if config.world_size is not None else world
         return {
             "attempt_id": self._attempt,
             "rank": rank,
@@ -438,6 +437,14 @@ def _forked(mine: Callable[[], Optional[Probe]]) -> None:
             probe.forked()
         except Exception:  # noqa: BLE001 - the border: an error here would be printed in the user's worker
             probe._guard.off = True
+
+
+def _replica() -> Tuple[int, int]:
+    """Rank and world size as the process group knows them, else as a launcher has put them into the environment."""
+    distributed: Any = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        return int(distributed.get_rank()), int(distributed.get_world_size())
+    return _from_environment("RANK", 0), _from_environment("WORLD_SIZE", 1)
 
 
 def _from_environment(name: str, default: int) -> int:

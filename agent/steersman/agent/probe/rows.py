@@ -41,6 +41,7 @@ class Row:
     norms = 0
     complete = True
     discarded = False
+    held = False  # only waiting for whether another optimizer steps in its round
     loss: Optional[Loss] = None
     sums: Optional[Sums] = None
     gain: Optional[Sums] = None

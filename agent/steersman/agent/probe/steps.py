@@ -87,7 +87,7 @@ class Steps:
         self._interrupted = 0
         self._written = 0
         self._made = 0
-        self._backward = 0
+        self._closed = False
         self._summed = False
         self.backwards = 0
         self.in_backward = False
@@ -119,12 +119,14 @@ class Steps:
         self._made += 1
         if self.backwards:
             self.in_backward = True
+        closure = args[1] if len(args) > 1 else kwargs.get("closure") if kwargs else None
+        # With a closure the round's last backward is still to come; all of them are taken when it has returned.
+        self._closed = closure is not None and callable(closure)
         if len(self.stepping) == 1 and self.row is None:
             self._open_round()
         else:
             self._begin_round(seen)
-        closure = args[1] if len(args) > 1 else kwargs.get("closure") if kwargs else None
-        if closure is not None and callable(closure):
+        if self._closed:
             wrapped = self._around(closure, running, optimizer)
             self._overlay.lay(optimizer)
             self._spent += _now() - began
@@ -143,7 +145,7 @@ class Steps:
         if capture.clips:
             states = getattr(scaler, "_per_optimizer_states", {})
             stage = states.get(id(optimizer), {}).get("stage") if hasattr(states, "get") else None
-            if getattr(stage, "name", "") == "READY" and getattr(scaler, "_scale", None) is not None:
+            if getattr(stage, "name", "READY") == "READY" and getattr(scaler, "_scale", None) is not None:
                 capture.unscale(scaler._scale)
         return self._made
 
@@ -204,7 +206,7 @@ class Steps:
         if ordered or step % self._budget.rows_every == 0:
             self.row = Row(step, self._rows.width)
             self._kind = _ROW
-        if self._capture.backward_since_step:
+        if self._capture.backward_since_step and not self._closed:
             self._take_loss()
 
     def _first_lr(self) -> Any:
@@ -359,8 +361,13 @@ class Steps:
                 row.event.record()
                 row.wait(None)
         # After the very first step nobody knows whether another optimizer steps in the same round.
-        if len(self.stepping) == 1 and self.step > 0:
-            self.end_round()
+        if len(self.stepping) == 1:
+            if self.step > 0:
+                self.end_round()
+            elif row is not None:
+                if self._capture.validated:
+                    self._validate(row)
+                row.held = True
         if taken is not None:
             spent = self._spent + self._capture.spent + _now() - began
             for gap in self._budget.note(taken, spent, self._measured, self._kind):
@@ -437,7 +444,7 @@ class Steps:
             row.wait(None)
             self._rows.finish(row)
             return
-        if self._capture.validated:
+        if self._capture.validated and not row.held:
             self._validate(row)
         if self._orders.open:
             row.due = self._orders.made()

@@ -362,29 +362,6 @@ class CompiledLoss(Loop):
                 self.loss()
 
 
-class CompiledStep(Loop):
-    """The optimizer's step is compiled."""
-
-    def prepare(self) -> None:
-        torch._dynamo.reset()
-        self.optimizer = torch.optim.AdamW(self.params, lr=torch.tensor(0.01))
-
-        @torch.compile(backend="eager")
-        def step() -> None:
-            self.optimizer.step()
-
-        self.step = step
-
-    def round(self) -> None:
-        self.optimizer.zero_grad()
-        loss = self.loss()
-        loss.backward()
-        self.note(loss)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # what dynamo imports when it first sees a step
-            self.step()
-
-
 class ScheduleFree(torch.optim.Optimizer):
     """As schedule-free SGD works: what trains is a point between two sequences, and the LR weighs an average."""
 
@@ -732,7 +709,6 @@ LOOPS: dict[str, Callable[[], Loop]] = {
     "compiled": Compiled,
     "compiled_aot": CompiledAot,
     "compiled_loss": CompiledLoss,
-    "compiled_step": CompiledStep,
     "schedule_free": lambda: Plain(lambda params: ScheduleFree(params, lr=0.05)),
     "sam": lambda: Closure(lambda params: Sam(params, lr=0.05)),
     "sam_in_two_steps": TwoStepSam,

@@ -162,7 +162,10 @@ class Overlay:
                     written += 1
             except Exception as error:  # noqa: BLE001 - raised again below, when the others are off
                 failure = error
-                self.laid_on.insert(0, one)
+                if isinstance(one.laid, torch.Tensor):
+                    self.laid_on.insert(0, one)
+                else:
+                    one.group["lr"] = one.own
         if failure is not None:
             raise failure
         return written

@@ -97,7 +97,7 @@ class Probe:
         self._started_at = time.time()
         self._pid = os.getpid()
         self._patches.place(self.config.losses)
-        self._handles = [register_optimizer_step_pre_hook(self._find)]
+        self._handles = [register_optimizer_step_pre_hook(_finder(self))]
         atexit.register(self._at_exit)
         mine = weakref.ref(self)
         if hasattr(os, "register_at_fork"):
@@ -203,7 +203,7 @@ class Probe:
 
     def _find(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         """The global pre-hook: it only finds optimizers, and sees to the order of our hooks on them."""
-        if self._closed or self._guard.off or torch.compiler.is_compiling():
+        if self._closed or self._guard.off:
             return
         try:
             seen = self._seen.get(id(optimizer))
@@ -302,12 +302,22 @@ class Probe:
             "planned_steps": config.planned_steps,
             "torch": str(torch.__version__),
             "python": platform.python_version(),
-            "device": seen[0].device() if seen else "cpu",
-            "optimizers": [one.describe() for one in seen],
+            **self._described(seen),
         }
 
+    def _described(self, seen: List[Seen]) -> Dict[str, Any]:
+        """What HELLO can do without: a mistake in it must not keep the probe from saying anything at all."""
+        try:
+            return {
+                "device": seen[0].device() if seen else "cpu",
+                "optimizers": [one.describe() for one in seen],
+            }
+        except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
+            self._guard.failed("when it described the optimizers")
+            return {}
+
     def _tend(self) -> None:
-        met = len(self._steps.stepping)
+        met = self._steps.met
         if met != self._told:
             self._told = met
             self._channel.greet_again()
@@ -397,6 +407,14 @@ class Probe:
         self._pid = os.getpid()
 
 
+def _finder(probe: Probe) -> Any:
+    def find(optimizer: Any, args: Any, kwargs: Any) -> None:
+        probe._find(optimizer, args, kwargs)
+
+    vars(find)["_torchdynamo_disable"] = True
+    return find
+
+
 def _hooks(probe: Probe, seen: Seen) -> Any:
     """The two hooks of one instance. Torch's wrapper is their caller, and its frame names the step.
 
@@ -427,6 +445,10 @@ def _hooks(probe: Probe, seen: Seen) -> Any:
             guard.failed("after a step")
             probe._rescue()
 
+    # What torch.compiler.disable sets, without importing dynamo for it: called as they are where a step is compiled.
+    # Torch breaks the graph there anyway, in the optimizers' own `_use_grad_for_differentiable`.
+    for hook in (before, after):
+        vars(hook)["_torchdynamo_disable"] = True
     return before, after
 
 

@@ -29,6 +29,9 @@ _ROW, _VERSION = packet.ROW, packet.VERSION
 # Room for validation sets is kept free: a column each, of the 64 that a row may have.
 _LAST_LR = 56
 
+Layout = Tuple[int, int, Any, Any, int]
+"""How rows are packed: number of columns, id of their schema, `pack`, `pack_into`, size in bytes."""
+
 
 class Row:
     """One sample in the making. Numbers that are known stand in it; for the others there are slots to wait for.
@@ -191,10 +194,7 @@ class Rows:
         self._index: Dict[str, int] = {}
         self.width = len(_FIXED)
         """How many columns there are."""
-        self._schema = -1
-        self._pack: Any = None
-        self._pack_into: Any = None
-        self._size = 0
+        self._layout: Layout = (-1, -1, None, None, 0)
         self._pending: Deque[Row] = deque()
         self._cut = False
 
@@ -221,7 +221,6 @@ class Rows:
             self._columns.append((name, unit))
             self._index[name] = index
             self.width = index + 1
-            self._pack = None
         return index
 
     def finish(self, row: Row) -> None:
@@ -275,34 +274,35 @@ class Rows:
 
     def send(self, row: Row) -> None:
         """Send a row that knows all its numbers, and behind which none waits."""
-        columns = self.width
-        if self._pack is None:
-            self._declare()
+        layout = self._layout
+        if layout[0] != self.width:
+            layout = self._declare()
+        columns, schema, pack, pack_into, size = layout
         numbers = row.numbers
-        if len(numbers) < columns:
+        if len(numbers) != columns:
             row.widen(columns)
+            numbers = numbers[:columns]
         channel = self._channel
         box = channel.straight
-        if box is not None and (at := box.room(self._size)):
-            self._pack_into(
-                box.memory, at, _ROW, _VERSION, self._schema, channel.next_seq, row.step, row.time, row.present,
-                *numbers,
-            )  # fmt: skip
+        if box is not None and (at := box.room(size)):
+            pack_into(
+                box.memory, at, _ROW, _VERSION, schema, channel.next_seq, row.step, row.time, row.present, *numbers
+            )
             box.publish()
             channel.next_seq += 1
         else:
-            channel.send_row(
-                self._pack(_ROW, _VERSION, self._schema, channel.next_seq, row.step, row.time, row.present, *numbers),
-                self._schema,
-            )
+            message = pack(_ROW, _VERSION, schema, channel.next_seq, row.step, row.time, row.present, *numbers)
+            channel.send_row(message, schema)
         if row.due:
             self._report(row)
 
-    def _declare(self) -> None:
-        self._schema += 1
-        layout = packet.row_struct(self.width)
-        self._pack, self._pack_into, self._size = layout.pack, layout.pack_into, layout.size
-        self._channel.declare(self._schema, packet.schema(self._schema, self._columns))
+    def _declare(self) -> Layout:
+        columns = self._columns[: self.width]
+        struct = packet.row_struct(len(columns))
+        # One object, so that a thread that is just sending has all of the old one or all of the new one.
+        self._layout = layout = (len(columns), self._layout[1] + 1, struct.pack, struct.pack_into, struct.size)
+        self._channel.declare(layout[1], packet.schema(layout[1], columns))
+        return layout
 
     def flush(self, seconds: float) -> None:
         """At the end of the job, and only there: wait a moment for the values that are still on their way."""

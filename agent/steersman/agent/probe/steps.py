@@ -47,6 +47,7 @@ class Steps:
     Attributes:
         running: the step that is being made, or one that ended with an exception and is not healed yet.
         stepping: the optimizers that step, in the order of their numbers.
+        met: how many there have been, those included that are gone.
         step: number of the open or last round; -1 before the first.
         row: the row of the open round.
         backwards: how many backward calls are being made at this moment, one within the other.
@@ -86,6 +87,7 @@ class Steps:
         self._kind = 0
         self._interrupted = 0
         self._written = 0
+        self.met = 0
         self._made = 0
         self._closed = False
         self._summed = False
@@ -170,6 +172,7 @@ class Steps:
 
         A script that makes a new optimizer for each episode has one series: the number of one that is gone is free.
         """
+        self.met += 1
         for number, other in enumerate(self.stepping):
             if other.ref() is None:
                 seen.number = number

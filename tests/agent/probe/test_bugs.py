@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.optim.optimizer as optimizers
 from tests.agent.probe.loops import Accumulated, Clipped, Closure, Gan, Loop, Resumed, Scaled, ScaledSkipping
 
 import steersman.agent.probe as package
@@ -62,6 +63,23 @@ def code_of(holder: Any, name: str) -> Any:
 
 
 FUNCTIONS = functions()
+
+
+@pytest.fixture(autouse=True)
+def _torch_as_it_was() -> Iterator[None]:
+    """Where what takes the probe off is what is broken, it stays on: the next test must not find it."""
+    clip = importlib.import_module("torch.nn.utils.clip_grad")
+    holders: list[Any] = [torch.autograd, torch.nn.functional, clip, torch.nn.utils, torch.amp.GradScaler]
+    before = [dict(vars(holder)) for holder in holders]
+    hooks = optimizers._global_optimizer_pre_hooks
+    hooked = dict(hooks)
+    yield
+    for holder, had in zip(holders, before, strict=True):
+        for name, value in had.items():
+            if vars(holder).get(name) is not value:
+                setattr(holder, name, value)
+    for key in [key for key in hooks if key not in hooked]:
+        del hooks[key]
 
 
 class Bug(Exception):

@@ -125,9 +125,13 @@ class Overlay:
     def lift(self) -> List[_Laid]:
         """Take it off for a moment inside a step, as for a closure or a checkpoint; give the result to `relay`."""
         lifted, self.laid_on = self.laid_on, []
-        kept = [laid for laid in lifted if laid.ours()]
-        for laid in reversed(kept):
-            laid.restore()
+        try:
+            kept = [laid for laid in lifted if laid.ours()]
+            for laid in reversed(kept):
+                laid.restore()
+        except Exception:
+            _put_back(lifted)
+            raise
         return kept
 
     def relay(self, lifted: List[_Laid]) -> None:
@@ -149,7 +153,7 @@ class Overlay:
     def take_off(self) -> int:
         """Take it off; how many LRs the job itself had written meanwhile, and which therefore stay as they are.
 
-        One that cannot be taken off does not keep the others on, and is tried again the next time.
+        Where that fails the job's own LR is put back without asking who wrote last, and the failure raised at the end.
         """
         laid, self.laid_on = self.laid_on, []
         written = 0
@@ -162,10 +166,7 @@ class Overlay:
                     written += 1
             except Exception as error:  # noqa: BLE001 - raised again below, when the others are off
                 failure = error
-                if isinstance(one.laid, torch.Tensor):
-                    self.laid_on.insert(0, one)
-                else:
-                    one.group["lr"] = one.own
+                _put_back([one])
         if failure is not None:
             raise failure
         return written
@@ -177,3 +178,13 @@ class Overlay:
         self._factor = self._start = self.now = 1.0
         self._value = None
         self._over = self._done = 0
+
+
+def _put_back(laid: List[_Laid]) -> None:
+    """The job's own LRs, come what may: rather one that the job has overwritten since than one that was never its."""
+    for one in reversed(laid):
+        if isinstance(one.laid, torch.Tensor):
+            with torch.no_grad():
+                one.laid.copy_(one.own)
+        else:
+            one.group["lr"] = one.own

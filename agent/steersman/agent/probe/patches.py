@@ -64,7 +64,7 @@ class Patches:
             # clip_grad_norm_ calls these two by name, so that a script which imported it long ago is seen as well.
             self._wrap(clip, "_get_total_norm", self._total_norm)
             self._wrap(clip, "_clip_grads_with_norm_", self._clip)
-            for holder in (clip, torch.nn.utils):
+            for holder in (clip, sys.modules.get("torch.nn.utils")):
                 # The same two for those who call them one after the other; made from the originals at import.
                 if hasattr(holder, "get_total_norm") and hasattr(holder, "clip_grads_with_norm_"):
                     self._wrap(holder, "get_total_norm", self._total_norm)

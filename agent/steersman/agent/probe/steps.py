@@ -123,12 +123,12 @@ class Steps:
             self.in_backward = True
         closure = args[1] if len(args) > 1 else kwargs.get("closure") if kwargs else None
         # With a closure the round's last backward is still to come; all of them are taken when it has returned.
-        self._closed = closure is not None and callable(closure)
+        self._closed = callable(closure)
         if len(self.stepping) == 1 and self.row is None:
             self._open_round()
         else:
             self._begin_round(seen)
-        if self._closed:
+        if closure is not None and self._closed:
             wrapped = self._around(closure, running, optimizer)
             self._overlay.lay(optimizer)
             self._spent += _now() - began

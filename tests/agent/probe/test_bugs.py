@@ -207,12 +207,15 @@ def test_the_learning_rate_is_the_jobs_own_after_every_step(
         assert loop.optimizer.param_groups[0]["lr"] == 0.05
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+def spoken(name: str) -> bool:
+    """Whether what is broken is not the very way on which it would be said."""
+    unspoken = ("channel.", "packet.", "guard.", "probe._replica", "probe._from_environment")
+    return not (name.startswith(unspoken) or "hello" in name or "say" in name)
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if spoken(name)])
 def test_a_bug_that_shows_is_said(name: str, start: Any, receiver: Any, monkeypatch: Any) -> None:
     """Or the agent has every sample that there was: nothing is lost in silence."""
-    unspoken = ("channel.", "packet.", "guard.", "probe._replica", "probe._from_environment")
-    if name.startswith(unspoken) or "hello" in name or "say" in name:
-        pytest.skip("what is broken is the way on which it would be said")
     probe = start(sample_every=3)
     loop = Clipped()
     calls = break_it(monkeypatch, name)

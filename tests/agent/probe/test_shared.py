@@ -188,7 +188,10 @@ def test_columns_that_change_are_declared_before_their_rows(channel: Channel, ag
     for step in range(40):
         if step == 20:
             channel.declare(1, packet.schema(1, COLUMNS[:2]))
-        send(channel, step, *((1, (0.5, 1.0)) if step >= 20 else ()))
+        if step < 20:
+            send(channel, step)
+        else:
+            send(channel, step, 1, (0.5, 1.0))
         if step % 7 == 0:
             ears.listener.tick()
     hear(ears)

@@ -38,7 +38,7 @@ class Receiver:
         not have to.
         """
         probe = current()
-        if probe is not None and probe._steps.step == 0 and probe._steps.running is None:
+        if probe is not None and probe._steps.step == 0 and not probe._steps.claims:
             probe._steps.end_round()
         try:
             while True:

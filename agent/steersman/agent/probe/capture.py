@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+import threading
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import torch
 
 from .ring import HostRing, Slot, peek
 
+_thread = threading.get_ident
+_MOST_SCALED, _MOST_THREADS = 64, 256
 
-class Loss:
-    """The losses of one round's backward calls.
 
-    One in host memory is read where it stands, so that nothing the job does to it later matters. Of those on an
+class Clip(NamedTuple):
+    """One clip by the job: the norm before it, of how many gradients, and to what (0: unknown)."""
+
+    norm: torch.Tensor
+    tensors: int
+    most: float
+
+
+class Gathered:
+    """What one thread gathered since its last step: the losses of its backward calls, and by what norms it clipped.
+
+    A loss in host memory is read where it stands, so that nothing the job does to it later matters. Of those on an
     accelerator the first is copied and further ones are added up there. One call: its loss. Several: their sum, which
     is the mean of the undivided ones where each was visibly divided by their number.
     """
@@ -25,6 +37,13 @@ class Loss:
     rest: Optional[torch.Tensor] = None
     lost = False  # the ring was full: half a sum would be a number nobody asked for
     summed = False  # several calls, and nothing shows that each was divided by their number
+    divisor: Optional[float] = None
+    clips: Sequence[Clip] = ()  # of the gradients that the next step will use
+    norm: Optional[torch.Tensor] = None  # the last that was computed: for clipping, perhaps
+    scaled: Sequence[Tuple[torch.Tensor, torch.Tensor]] = ()  # what a GradScaler made of losses, and these
+    scale: Any = None
+    undo: Tuple[int, int, float] = (0, 0, 0.0)
+    plain = False  # one loss in host memory, and nothing else
 
     def bring(self, ring: HostRing, value: torch.Tensor) -> None:
         """Start copying one of the sums."""
@@ -34,17 +53,27 @@ class Loss:
         else:
             self.slots += (slot,)
 
+    def close(self, ring: HostRing) -> None:
+        """No more backward calls will come."""
+        if self.scalars > 1:
+            if self.rest is not None:
+                self.bring(ring, self.rest)
+                self.rest = None
+            self.summed = self.divisor is None or abs(self.divisor - self.scalars) > 1e-6 * self.scalars
+
     def value(self) -> float:
         """The loss of the round, once it has arrived."""
         return self.total + sum(float(slot.values[0]) for slot in self.slots)
 
-
-class Clip(NamedTuple):
-    """One clip by the job: the norm before it, of how many gradients, and to what (0: unknown)."""
-
-    norm: torch.Tensor
-    tensors: int
-    most: float
+    def clip(self, tensors: int) -> Optional[Clip]:
+        """The norm before clipping, where the job clipped as many gradients as there are; None where it did not."""
+        clips, self.clips = self.clips, ()
+        if not clips or sum(clip.tensors for clip in clips) != tensors:
+            return None
+        if len(clips) == 1:
+            return clips[0]
+        whole: torch.Tensor = torch.linalg.vector_norm(torch.stack([clip.norm.float() for clip in clips]))
+        return Clip(whole, tensors, 0.0)
 
 
 class Validation:
@@ -69,45 +98,66 @@ class Capture:
         ring: brings scalars to the host.
 
     Attributes:
-        clips: norms by which the job clipped since the last step, each with how many gradients.
+        threads: what each thread gathered since its last step; one of its own, so that loops in several threads do not
+            meet.
         validated: whether a validation loss waits for a row.
-        backward_since_step: whether there was a backward call.
         spent: nanoseconds spent here that nobody has taken note of.
     """
 
     def __init__(self, ring: HostRing) -> None:
         self._ring = ring
-        self._loss = Loss()
-        self._divisor: Optional[float] = None
-        self.clips: List[Clip] = []
         self._found: Dict[str, Validation] = {}
         self._logged: Dict[str, Validation] = {}
         self._logs = False
+        self._callers: Set[int] = set()
+        self.threads: Dict[int, Gathered] = {}
         self.validated = False
-        self._scaled: List[Tuple[torch.Tensor, torch.Tensor]] = []
-        self._scale: Any = None
-        self._undo: Tuple[int, int, float, bool] = (0, 0, 0.0, False)
-        self._norm: Optional[torch.Tensor] = None
-        self.backward_since_step = False
         self.spent = 0
 
     def scaled(self, loss: Any, output: Any, scale: Any) -> None:
         """GradScaler.scale was called: what backward will see is not the loss."""
         if output is loss:
             return
+        mine = self._mine()
         losses, outputs = (loss, output) if isinstance(loss, (list, tuple)) else ((loss,), (output,))
-        for one, other in zip(losses, outputs):
-            if type(one) is torch.Tensor and type(other) is torch.Tensor and one.dim() == 0 and len(self._scaled) < 64:
-                self._scaled.append((other, one))
-        self._scale = scale
+        pairs = zip(losses, outputs)
+        scalars = [(two, one) for one, two in pairs if type(one) is type(two) is torch.Tensor and one.dim() == 0]
+        mine.scaled = (*mine.scaled, *scalars)[:_MOST_SCALED]
+        mine.scale = scale
+
+    def _mine(self) -> Gathered:
+        me = _thread()
+        mine = self.threads.get(me)
+        if mine is None:
+            if len(self.threads) >= _MOST_THREADS:
+                # Threads that never step, or are gone.
+                self.threads.clear()
+                self._callers.clear()
+            mine = self.threads[me] = Gathered()
+        return mine
 
     def backward(self, tensors: Any, with_gradient: bool) -> None:
         """Backward was called on these tensors."""
-        loss = self._loss
-        self._undo = (loss.calls, loss.scalars, loss.total, self.backward_since_step)
-        self.backward_since_step = True
-        if self.clips:
-            self.clips = []  # of gradients that change now
+        loss = self.threads.get(_thread())
+        if loss is None:
+            loss = self._mine()
+            if not with_gradient and type(tensors) is torch.Tensor and tensors.is_cpu and tensors.numel() == 1:
+                # What most rounds are: one loss, in host memory.
+                number = peek(tensors)
+                loss.calls = 1
+                if number is not None:
+                    loss.total = number
+                    loss.scalars = 1
+                    loss.plain = True
+                    # Asked for now: once backward has run, the graph no longer shows by what it was divided last.
+                    node = tensors.grad_fn
+                    if node is not None and type(node).__name__ in _DIVIDING:
+                        loss.divisor = _divisor(node)
+                return
+        loss.undo = (loss.calls, loss.scalars, loss.total)
+        loss.plain = False
+        if loss.clips:
+            loss.clips = ()  # of gradients that change now
         loss.calls += 1
         if with_gradient:
             return
@@ -118,15 +168,15 @@ class Capture:
         if type(tensors) is not torch.Tensor or tensors.numel() != 1:
             return
         shown, scale = tensors.grad_fn, None
-        if self._scaled:
-            for output, unscaled in self._scaled:
+        if loss.scaled:
+            for output, unscaled in loss.scaled:
                 if output is tensors:
                     tensors = unscaled
                     shown = unscaled.grad_fn
                     break
             else:
-                if _descends(shown, [output.grad_fn for output, _ in self._scaled]):
-                    scale = self._scale
+                if _descends(shown, [output.grad_fn for output, _ in loss.scaled]):
+                    scale = loss.scale
         if tensors.is_cpu:
             number = peek(tensors)
             if number is not None and scale is not None:
@@ -146,58 +196,59 @@ class Capture:
             else:
                 loss.rest = value.clone() if loss.rest is None else loss.rest + value
         loss.scalars += 1
-        # Asked for now: once backward has run, the graph no longer shows by what it was divided last.
         divisor = _divisor(shown) if shown is not None else None
         if loss.scalars == 1:
-            self._divisor = divisor
-        elif divisor != self._divisor:
-            self._divisor = None
+            loss.divisor = divisor
+        elif divisor != loss.divisor:
+            loss.divisor = None
 
     def failed(self) -> None:
         """That backward raised: it is no call, and its tensors no loss."""
-        loss = self._loss
-        calls, scalars, total, before = self._undo
+        loss = self.threads.get(_thread())
+        if loss is None:
+            return
         if loss.slots or loss.rest is not None:
             loss.lost = True  # it is part of a sum on the device by now
-        loss.calls, loss.scalars, loss.total, self.backward_since_step = calls, scalars, total, before
+        loss.plain = False
+        loss.calls, loss.scalars, loss.total = loss.undo
 
-    def take_loss(self) -> Loss:
-        """The losses since the last step; a new round begins."""
-        loss, self._loss = self._loss, Loss()
-        if self._scaled:
-            self._scaled = []
-            self._scale = None
-        self.backward_since_step = False
-        if loss.scalars > 1:
-            if loss.rest is not None:
-                loss.bring(self._ring, loss.rest)
-                loss.rest = None
-            loss.summed = self._divisor is None or abs(self._divisor - loss.scalars) > 1e-6 * loss.scalars
-        return loss
+    def take(self) -> Optional[Gathered]:
+        """What this thread gathered; a new round begins for it. None: nothing.
+
+        A thread that never called backward gets what the only other one gathered: backward may run in a thread of its
+        own, and an optimizer within backward is stepped by autograd's.
+        """
+        threads, me = self.threads, _thread()
+        mine = threads.pop(me, None)
+        if mine is None:
+            if len(threads) != 1 or me in self._callers:
+                return None
+            try:
+                mine = threads.popitem()[1]
+            except KeyError:
+                return None  # its own thread was quicker
+        elif mine.calls and me not in self._callers:
+            self._callers.add(me)
+        if mine.scalars > 1:
+            mine.close(self._ring)
+        return mine
 
     def norm(self, total: Any, norm_type: float) -> None:
         """Somebody computed a norm of gradients; kept in case it is used for clipping."""
-        self._norm = total if norm_type == 2.0 and type(total) is torch.Tensor else None
+        self._mine().norm = total if norm_type == 2.0 and type(total) is torch.Tensor else None
 
     def clipped(self, total: Any, tensors: int, most: float) -> None:
         """The job clips so many gradients, whose norm this is, to that."""
-        if total is self._norm and type(total) is torch.Tensor and total.dim() == 0:
-            self.clips.append(Clip(total.detach(), tensors, most))
-        self._norm = None
+        mine = self._mine()
+        if total is mine.norm and type(total) is torch.Tensor and total.dim() == 0:
+            mine.clips = (*mine.clips, Clip(total.detach(), tensors, most))
+            mine.plain = False
+        mine.norm = None
 
     def unscale(self, scale: Any) -> None:
         """The norms by which the job clipped were those of gradients that still were multiplied by this."""
-        self.clips = [Clip(norm / scale, tensors, 0.0) for norm, tensors, _ in self.clips]
-
-    def take_clip(self, tensors: int) -> Optional[Clip]:
-        """The norm before clipping, where the job clipped as many gradients as there are; None where it did not."""
-        clips, self.clips = self.clips, []
-        if not clips or sum(clip.tensors for clip in clips) != tensors:
-            return None
-        if len(clips) == 1:
-            return clips[0]
-        whole: torch.Tensor = torch.linalg.vector_norm(torch.stack([clip.norm.float() for clip in clips]))
-        return Clip(whole, tensors, 0.0)
+        mine = self._mine()
+        mine.clips = tuple(Clip(norm / scale, tensors, 0.0) for norm, tensors, _ in mine.clips)
 
     def validation(self, value: Any) -> None:
         """A loss function ran without grad."""
@@ -227,18 +278,17 @@ class Capture:
 
     def forget(self) -> None:
         """Drop what was gathered, as after a fork."""
-        self._loss = Loss()
-        self.clips.clear()
+        self.threads = {}
+        self._callers = set()
         self._found.clear()
         self._logged.clear()
         self.validated = False
-        self._scaled = []
-        self._scale = self._norm = None
 
 
 _SAME = frozenset(
     ("ViewBackward0", "ReshapeAliasBackward0", "UnsafeViewBackward0", "SqueezeBackward0", "ToCopyBackward0")
 )
+_DIVIDING = _SAME | {"DivBackward0", "MulBackward0"}
 
 
 def _divisor(node: Any) -> Optional[float]:

@@ -11,6 +11,7 @@ from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 import torch
 from torch._utils import _flatten_dense_tensors
 
+from .norm import Flat
 from .ring import HostRing, Slot, peek
 
 # Scalars looked at: all of a model that has no more, else pieces that together have as many.
@@ -52,7 +53,7 @@ class Direction:
     A model of up to 131,072 scalars is looked at whole. Of a larger one 32 pieces of 4,096 scalars are, at places
     drawn once, each scalar being as likely as any other: the cosine is then that of the pieces, and `update_norm` and
     `weight_norm` are estimates, those of the pieces scaled up by the root of their share. Memory for two copies of what
-    is looked at is all it takes.
+    is looked at is all it takes, kept from sample to sample where it is the host's.
 
     Args:
         ring: brings results to the host.
@@ -66,6 +67,7 @@ class Direction:
         self._sign = 1.0
         self._pieces: List[Piece] = []
         self._params: List[torch.Tensor] = []
+        self._room: Optional[Tuple[Flat, Flat]] = None
         self._before: Optional[torch.Tensor] = None
         self._gradient: Optional[torch.Tensor] = None
         self._update: Optional[torch.Tensor] = None
@@ -115,7 +117,7 @@ class Direction:
         self._params = self._with_gradient(optimizer)
         self._gradient = self._gradients(flat)
         self._square = square if self._gradient is flat else None
-        self._before = None if self._gradient is None else self._weights()
+        self._before = None if self._gradient is None else self._weights(0)
         self.watching = self._before is not None
 
     def after(self, wanted: bool) -> Optional[Sums]:
@@ -125,8 +127,8 @@ class Direction:
         gradient, self._gradient = self._gradient, None
         if before is None or gradient is None:
             return None
-        weights = self._weights()
-        if weights.dtype != before.dtype or weights.numel() != before.numel():
+        weights = self._weights(1)
+        if weights is None or weights.dtype != before.dtype or weights.numel() != before.numel():
             return None
         update = torch.sub(weights, before, out=before)
         self._update = update
@@ -160,6 +162,7 @@ class Direction:
         """The optimizer is gone: keep nothing of its parameters."""
         self.forget()
         self._pieces = []
+        self._room = None
         self._key = ()
 
     def _with_gradient(self, optimizer: Any) -> List[torch.Tensor]:
@@ -183,13 +186,21 @@ class Direction:
             return _one(found)
         return _one([g.reshape(-1)[start:stop] for g, (_, start, stop) in zip(found, self._pieces)])
 
-    def _weights(self) -> torch.Tensor:
+    def _weights(self, place: int) -> Optional[torch.Tensor]:
+        """The weights that are looked at, copied; before the step at place 0, after it at place 1."""
         if not self._whole:
             return _one([param.reshape(-1)[start:stop] for param, start, stop in self._pieces])
-        if len(self._params) == 1:
+        params = self._params
+        if params[0].is_cpu and params[0].dtype in (torch.float32, torch.float64):
+            if place == 0 and (self._room is None or not self._room[0].fill(params)):
+                self._room = (Flat(params), Flat(params))
+                self._room[0].fill(params)
+            room = self._room
+            return room[place].whole if room is not None and (place == 0 or room[1].fill(params)) else None
+        if len(params) == 1:
             # Flattening one tensor only looks at it from another side, and the step would change the copy too.
-            return _one([self._params[0].detach().clone()])
-        return _one(self._params)
+            return _one([params[0].detach().clone()])
+        return _one(params)
 
     def _bring(
         self, gradient: torch.Tensor, update: torch.Tensor, square: Optional[float], *more: torch.Tensor

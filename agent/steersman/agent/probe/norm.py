@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from operator import attrgetter
 from typing import Any, List, Optional
 
 import torch
-from torch._utils import _flatten_dense_tensors
 
-from .ring import HostRing, Number, peek
+from .ring import HostRing, Number, float_at, peek
 
+_is_grad_enabled, _set_grad_enabled = torch.is_grad_enabled, torch._C._set_grad_enabled
+_dot, _FLOAT = torch.dot, torch.float32
+_numel, _is_cpu = torch.Tensor.numel, attrgetter("is_cpu")
 # On a CPU one flat copy is cheaper than a call for each tensor while tensors are small; measured with cold caches.
 _SMALL = 1 << 14
 _FLAT = 1 << 19
@@ -27,7 +30,7 @@ class GradientNorm:
         ring: brings it to the host.
     """
 
-    __slots__ = ("_count", "_dtype", "_host", "_ring", "_small", "flat", "known", "square")
+    __slots__ = ("_count", "_dtype", "_flat", "_host", "_ring", "_small", "flat", "known", "square")
 
     def __init__(self, ring: HostRing) -> None:
         self._ring = ring
@@ -35,9 +38,10 @@ class GradientNorm:
         self._host = False
         self._small = False
         self._dtype: Optional[torch.dtype] = None
+        self._flat: Optional[Flat] = None
         self.known = True
         self.flat: Optional[torch.Tensor] = None
-        """All gradients as one vector, where the last call of `take` made that; may share memory with them."""
+        """All gradients as one vector, where the last call of `take` made that; the next call writes over it."""
         self.square = 0.0
         """Its square, then."""
 
@@ -57,21 +61,22 @@ class GradientNorm:
                 norm = torch.linalg.vector_norm(torch.stack(_norms(gradients)).float())
                 return self._ring.put(norm if scale is None else norm / scale)
         if self._small:
-            try:
-                flat = _flatten_dense_tensors(gradients)
-            except RuntimeError:
-                flat = None
-            if flat is None or flat.dtype is not self._dtype:
+            flat = self._flat
+            if flat is None or gradients[0].dtype is not self._dtype or not flat.fill(gradients):
                 # As many as before and of another kind, sparse for example: a parameter may change in mid-run.
                 self._look(gradients)
-                return self.take(gradients, scale) if not self._small else None
-            self.flat = flat
-            square = peek(torch.dot(flat, flat))
+                if not self._small:
+                    return self.take(gradients, scale)
+                flat = self._flat
+                if flat is None or not flat.fill(gradients):
+                    return None
+            self.flat = flat.whole
+            square = flat.square()
             if square is None:
                 return None
             self.square = square
             value: Optional[float] = (
-                math.sqrt(square) if _LEAST < square < _MOST or square != square else _carefully([flat])
+                math.sqrt(square) if _LEAST < square < _MOST or square != square else _carefully([flat.whole])
             )
         else:
             with torch.no_grad():
@@ -89,6 +94,7 @@ class GradientNorm:
         # Sparse gradients, shards of a distributed tensor, several devices: the norm is unknown rather than wrong.
         self.known = all(type(g) is torch.Tensor and g.layout == torch.strided for g in gradients)
         self.known = self.known and len({device for device, _ in kinds}) == 1
+        self._small, self._flat = False, None
         if not self.known:
             return
         size = sum(g.numel() for g in gradients)
@@ -96,6 +102,63 @@ class GradientNorm:
         plain = len(kinds) == 1 and all(dtype in (torch.float32, torch.float64) for _, dtype in kinds)
         self._small = plain and size <= min(_FLAT, _SMALL * len(gradients))
         self._dtype = gradients[0].dtype if gradients else None
+        self._flat = Flat(gradients) if self._small else None
+
+
+class Flat:
+    """Room for some tensors in host memory as one vector, kept from step to step.
+
+    Memory that is new at every step costs a page fault for each 4 KiB of it, and changes which of the job's own
+    allocations do.
+
+    Args:
+        like: tensors of one type and of the shapes that will be put there.
+
+    Attributes:
+        whole: the vector.
+    """
+
+    __slots__ = ("_size", "_views", "whole")
+
+    def __init__(self, like: List[torch.Tensor]) -> None:
+        self._size = sum(map(_numel, like))
+        # Ordinary memory, even where the first step is made inside an inference_mode block.
+        with torch.inference_mode(False), torch.no_grad():
+            self.whole = torch.empty(self._size, dtype=like[0].dtype)
+            parts = self.whole.split([one.numel() for one in like])
+            self._views = [part.view(one.shape) for part, one in zip(parts, like)]
+
+    def fill(self, tensors: List[torch.Tensor]) -> bool:
+        """Copy tensors of the same shapes there; False where they are not of these shapes, or cannot be copied."""
+        # A smaller one would be stretched by the copy, a larger one cannot be copied: the sum tells both. A copy from
+        # an accelerator would wait for it.
+        if len(tensors) != len(self._views) or sum(map(_numel, tensors)) != self._size:
+            return False
+        if not all(map(_is_cpu, tensors)):
+            return False
+        recording = _is_grad_enabled()
+        _set_grad_enabled(False)
+        try:
+            _copy(self._views, tensors)
+        except (RuntimeError, TypeError):
+            return False
+        finally:
+            _set_grad_enabled(recording)
+        return True
+
+    def square(self) -> Optional[float]:
+        """The sum of squares of what stands there."""
+        whole = self.whole
+        found = _dot(whole, whole)
+        return float(float_at(found.data_ptr()).value) if whole.dtype is _FLOAT else peek(found)
+
+
+def _copy_each(targets: List[torch.Tensor], sources: List[torch.Tensor]) -> None:
+    for target, source in zip(targets, sources):
+        target.copy_(source)
+
+
+_copy: Any = getattr(torch, "_foreach_copy_", _copy_each)
 
 
 def _norms(gradients: List[torch.Tensor]) -> List[torch.Tensor]:

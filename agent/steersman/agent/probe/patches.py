@@ -105,7 +105,7 @@ class Patches:
             if not self.asleep and not guard.off and not compiling():
                 began = perf_counter_ns()
                 try:
-                    if steps.running is not None or steps.row is not None:
+                    if steps.claims or steps.row is not None:
                         steps.before_backward()
                     capture.backward(tensors, grad_tensors is not None)
                     capture.spent += perf_counter_ns() - began

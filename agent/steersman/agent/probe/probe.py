@@ -25,10 +25,10 @@ from .orders import Order, Orders
 from .outside import Outside
 from .overlay import Overlay
 from .patches import Patches
+from .plain import PlainSteps
 from .ring import HostRing, peek
 from .rows import Row, Rows
 from .seen import Seen
-from .steps import Steps
 
 _LAST_MOMENT = 1.0  # seconds that the end of the job may be held up for what is still on its way
 
@@ -58,7 +58,7 @@ class Probe:
         self._channel = Channel(config.socket_path, self._hello)
         self._rows = Rows(self._channel, self._report, self._say)
         self._orders = Orders(self._overlay, self._channel.send_note, self._hindrance)
-        self._steps = Steps(
+        self._steps = PlainSteps(
             self._capture,
             self._rows,
             self._ring,
@@ -209,7 +209,7 @@ class Probe:
             seen = self._seen.get(id(optimizer))
             if seen is None or seen.ref() is not optimizer:
                 seen = self._meet(optimizer)
-            if self._steps.running is None or not self._steps.inside:
+            if not self._steps.claims or not self._steps.inside:
                 seen.outermost(optimizer)
         except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
             self._guard.failed("when it met an optimizer")
@@ -352,7 +352,7 @@ class Probe:
 
     def _gone(self) -> None:
         try:
-            self._steps.running = None
+            self._steps.claims.clear()
             self._overlay.take_off()
             self._remove_hooks()
         except Exception:  # noqa: BLE001 - the border: the job's own step is our caller

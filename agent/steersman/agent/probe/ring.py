@@ -101,7 +101,8 @@ def _bfloat16(address: int) -> float:
     return float(struct.unpack("<f", b"\0\0" + ctypes.string_at(address, 2))[0])
 
 
-_float_at: Any = ctypes.c_float.from_address
+float_at: Any = ctypes.c_float.from_address
+"""A float32 in host memory, by its address."""
 
 
 def _reader(kind: Any) -> Callable[[int], float]:
@@ -127,7 +128,7 @@ def peek(value: Any) -> Optional[float]:
         return None
     try:
         if value.dtype is torch.float32:
-            return float(_float_at(value.data_ptr()).value)
+            return float(float_at(value.data_ptr()).value)
         reader = _READERS.get(value.dtype)
         return None if reader is None else reader(value.data_ptr())
     except RuntimeError:

@@ -8,7 +8,7 @@ from collections import deque
 from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple
 
 from . import packet
-from .capture import Loss
+from .capture import Gathered
 from .channel import Channel
 from .direction import Sums
 from .orders import Order
@@ -45,7 +45,7 @@ class Row:
     complete = True
     discarded = False
     held = False  # only waiting for whether another optimizer steps in its round
-    loss: Optional[Loss] = None
+    loss: Optional[Gathered] = None
     sums: Optional[Sums] = None
     gain: Optional[Sums] = None
     event: Any = None
@@ -81,7 +81,7 @@ class Row:
         if slot is not None:
             self.waits.append(slot)
 
-    def add_loss(self, loss: Loss) -> None:
+    def add_loss(self, loss: Gathered) -> None:
         """The loss of this row's backward calls."""
         self.numbers[CALLS] = loss.calls
         if loss.slots:
@@ -235,7 +235,7 @@ class Rows:
         else:
             self._pending.append(row)
 
-    def abandon(self, loss: Loss) -> None:
+    def abandon(self, loss: Gathered) -> None:
         """Take a loss that no row wants; its room may be used again only when the value has arrived."""
         if not loss.slots:
             return

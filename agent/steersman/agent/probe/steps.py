@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from typing import Any, Callable, Dict, List, Optional, Set
@@ -9,7 +10,7 @@ from typing import Any, Callable, Dict, List, Optional, Set
 import torch
 
 from .budget import Budget
-from .capture import Capture
+from .capture import Capture, Gathered
 from .guard import Guard
 from .orders import Orders
 from .overlay import Overlay
@@ -23,7 +24,7 @@ _thread = threading.get_ident
 # What torch.no_grad calls; as a context manager it takes longer than most of what is done within it.
 _is_grad_enabled, _set_grad_enabled = torch.is_grad_enabled, torch._C._set_grad_enabled
 # What was done on a step, as bits: steps on which the same was done have costs that can be compared.
-_ROW, _NORM, _DIRECTION = 1, 2, 4
+ROW, NORM, DIRECTION = 1, 2, 4
 
 
 class Steps:
@@ -45,12 +46,13 @@ class Steps:
         guard: the border.
 
     Attributes:
-        running: the step that is being made, or one that ended with an exception and is not healed yet.
+        claims: under "step" the step that is being made, or one that ended with an exception and is not healed yet; a
+            thread that finds another's there leaves its own step alone.
         stepping: the optimizers that step, in the order of their numbers.
         met: how many there have been, those included that are gone.
         step: number of the open or last round; -1 before the first.
         row: the row of the open round.
-        backwards: how many backward calls are being made at this moment, one within the other.
+        backwards: how many backward calls are being made at this moment.
         in_backward: whether an optimizer has stepped inside a backward.
     """
 
@@ -77,7 +79,7 @@ class Steps:
         self._sample_every = sample_every
         self._listen = listen
         self._say = say
-        self.running: Optional[Running] = None
+        self.claims: Dict[str, Running] = {}
         self._members: Set[int] = set()
         self.row: Optional[Row] = None
         self._ended = 0
@@ -89,8 +91,8 @@ class Steps:
         self._written = 0
         self.met = 0
         self._made = 0
-        self._closed = False
         self._summed = False
+        self._overlapped = 0
         self.backwards = 0
         self.in_backward = False
         self.stepping: List[Seen] = []
@@ -99,20 +101,27 @@ class Steps:
     @property
     def inside(self) -> bool:
         """Whether a step is being made at this moment, in any thread."""
-        return self.running is not None and self.running.alive()
+        running = self.claims.get("step")
+        return running is not None and running.alive()
 
     def before(self, seen: Seen, optimizer: Any, args: Any, kwargs: Dict[str, Any], frame: Any) -> Any:
         """The last pre-hook of an instance: new arguments where the closure was wrapped, else None."""
         began = _now()
-        running = self.running
+        claims, thread = self.claims, _thread()
+        running = claims.get("step")
         if running is not None:
             if running.alive():
+                if running.thread != thread:
+                    self._overlaps(running)
                 return None
             self.heal()
         if seen.cuda and torch.cuda.is_current_stream_capturing():
             seen.captured = True
             return None
-        running = self.running = Running(seen, frame, _thread())
+        running = Running(seen, frame, thread)
+        if claims.setdefault("step", running) is not running:
+            self._overlaps(claims.get("step"))
+            return None
         if seen.number < 0:
             self.meet(seen, optimizer)
         if began - self._listened > 10_000_000:
@@ -123,28 +132,45 @@ class Steps:
             self.in_backward = True
         closure = args[1] if len(args) > 1 else kwargs.get("closure") if kwargs else None
         # With a closure the round's last backward is still to come; all of them are taken when it has returned.
-        self._closed = callable(closure)
+        closed = callable(closure)
+        gathered = None if closed else self._capture.take()
         if len(self.stepping) == 1 and self.row is None:
             self._open_round()
         else:
-            self._begin_round(seen)
-        if closure is not None and self._closed:
+            self._begin_round(seen, self._capture.threads.get(thread) if closed else gathered)
+        if closed:
             wrapped = self._around(closure, running, optimizer)
             self._overlay.lay(optimizer)
             self._spent += _now() - began
             if len(args) > 1:
                 return (args[0], wrapped, *args[2:]), kwargs
             return args, dict(kwargs, closure=wrapped)
-        self._look(seen, optimizer)
+        if gathered is not None and gathered.calls:
+            self._note_loss(gathered)
+        self._look(seen, optimizer, gathered)
         if self._overlay.in_force:
             self._overlay.lay(optimizer)
         self._spent += _now() - began
         return None
 
+    def _overlaps(self, running: Optional[Running]) -> None:
+        """Another thread is inside a step: this one is made as the job would without us, and that is said once."""
+        gathered = self._capture.take()
+        if gathered is not None and running is not None and running.thread != _thread():
+            self._rows.abandon(gathered)
+        self._overlapped += 1
+        if self._overlapped == 1:
+            words = (
+                "threads step at the same time: a step that begins while another's is being made is not recorded, and "
+                "an adjustment does not reach it"
+            )
+            self._say("steps_overlapped", words, 1)
+
     def before_scaler(self, scaler: Any, optimizer: Any) -> int:
         """A GradScaler is about to step an optimizer, or to leave that out; give the result to `after_scaler`."""
         capture = self._capture
-        if capture.clips:
+        mine = capture.threads.get(_thread())
+        if mine is not None and mine.clips:
             states = getattr(scaler, "_per_optimizer_states", {})
             stage = states.get(id(optimizer), {}).get("stage") if hasattr(states, "get") else None
             if getattr(stage, "name", "READY") == "READY" and getattr(scaler, "_scale", None) is not None:
@@ -153,7 +179,8 @@ class Steps:
 
     def after_scaler(self, scaler: Any, made: int) -> None:
         """It has; where the optimizer's step was not called, gradients were not finite and the step was left out."""
-        if self._made == made and self._capture.backward_since_step:
+        mine = self._capture.threads.get(_thread())
+        if self._made == made and mine is not None and mine.calls:
             self._drop()
             self._skipped(peek(getattr(scaler, "_scale", None)))
 
@@ -162,10 +189,10 @@ class Steps:
         self._say("step_skipped", f"GradScaler left a step out{with_scale}: a gradient was not finite", 1)
 
     def _drop(self) -> None:
-        """What was captured since the last step belongs to no round."""
-        if self._capture.backward_since_step:
-            self._rows.abandon(self._capture.take_loss())
-        self._capture.clips = []
+        """What this thread gathered since the last step belongs to no round."""
+        gathered = self._capture.take()
+        if gathered is not None:
+            self._rows.abandon(gathered)
 
     def meet(self, seen: Seen, optimizer: Any) -> None:
         """An optimizer that steps by itself, or was shown to us: it gets its number and columns.
@@ -186,9 +213,9 @@ class Steps:
             self._members = {id(self.stepping[0])}  # who made the last round: alone it was not written down
         seen.columns = self._rows.lr_columns(seen.number, len(optimizer.param_groups))
 
-    def _begin_round(self, seen: Seen) -> None:
+    def _begin_round(self, seen: Seen, gathered: Optional[Gathered]) -> None:
         same = self.backwards > 0 and self.row is not None and self._members
-        if same or (self._members and id(seen) not in self._members and not self._capture.backward_since_step):
+        if same or (self._members and id(seen) not in self._members and not (gathered and gathered.calls)):
             self._members.add(id(seen))
             return
         if self.row is not None:
@@ -208,16 +235,13 @@ class Steps:
             self._overlay.advance(self._first_lr())
         if ordered or step % self._budget.rows_every == 0:
             self.row = Row(step, self._rows.width)
-            self._kind = _ROW
-        if self._capture.backward_since_step and not self._closed:
-            self._take_loss()
+            self._kind = ROW
 
     def _first_lr(self) -> Any:
         optimizer = self.stepping[0].ref()
         return None if optimizer is None else self._overlay.own_of(optimizer.param_groups[0])
 
-    def _take_loss(self) -> None:
-        loss = self._capture.take_loss()
+    def _note_loss(self, loss: Gathered) -> None:
         if loss.summed and not self._summed:
             self._summed = True
             words = (
@@ -231,16 +255,17 @@ class Steps:
             return
         self._rows.abandon(loss)
 
-    def _look(self, seen: Seen, optimizer: Any) -> None:
+    def _look(self, seen: Seen, optimizer: Any, gathered: Optional[Gathered]) -> None:
         """Read the gradients that the step will use, without waiting for them."""
         began = _now()
-        budget, capture, row = self._budget, self._capture, self.row
+        budget, row = self._budget, self.row
+        clips = gathered.clips if gathered is not None else ()
         wanted = row is not None and self.step % budget.norm_every == 0
         norm = seen.norm
-        if wanted or capture.clips:
+        if wanted or clips:
             scale = optimizer.__dict__.get("grad_scale")
             gradients = norm.gradients(optimizer)
-            clip = capture.take_clip(len(gradients)) if capture.clips else None
+            clip = gathered.clip(len(gradients)) if gathered is not None and clips else None
             found: Optional[Number] = None
             if clip is not None:
                 found = self._ring.bring(clip.norm)
@@ -250,7 +275,7 @@ class Steps:
                     row.clipped = (column, clip.most) if column >= 0 else None
             elif wanted:
                 found = norm.take(gradients, scale)
-                self._kind |= _NORM
+                self._kind |= NORM
             if row is not None and found is not None:
                 if type(found) is float and not row.norms:
                     row.norms = 1
@@ -273,7 +298,7 @@ class Steps:
         if optimizer.__dict__.get("grad_scale") is not None or not direction.look(optimizer):
             direction.forget()
             return
-        self._kind |= _DIRECTION
+        self._kind |= DIRECTION
         training = _is_grad_enabled()
         _set_grad_enabled(False)
         try:
@@ -301,7 +326,7 @@ class Steps:
                 guard.failed("before a closure")
             value = closure()
             try:
-                if self.running is running and not guard.off:
+                if self.claims.get("step") is running and not guard.off:
                     if not running.closed:
                         running.closed = True
                         self._returned(running, optimizer)
@@ -315,19 +340,18 @@ class Steps:
     def _returned(self, running: Running, optimizer: Any) -> None:
         """The closure has returned for the first time in this step."""
         began = _now()
-        if self._capture.backward_since_step:
-            self._take_loss()
-        self._look(running.seen, optimizer)
+        gathered = self._capture.take()
+        if gathered is not None and gathered.calls:
+            self._note_loss(gathered)
+        self._look(running.seen, optimizer, gathered)
         self._spent += _now() - began
 
     def after(self, seen: Seen, optimizer: Any, frame: Any) -> None:
         """The first post-hook of an instance."""
-        running = self.running
+        running = self.claims.get("step")
         if running is None or running.frame is not frame:
             return
         began = _now()
-        self.running = None
-        running.frame = None
         overlay = self._overlay
         row = self.row
         laid = bool(overlay.laid_on)
@@ -347,7 +371,7 @@ class Steps:
         if seen.direction.watching:
             self._after_sample(seen, row)
         seen.count += 1
-        if self._capture.backward_since_step or self._capture.clips:
+        if running.thread in self._capture.threads:
             self._drop()  # from further calls of a closure, or from within a step that makes two
         found_inf = optimizer.__dict__.get("found_inf")
         if found_inf is not None and self._left_out(seen, optimizer, found_inf, row):
@@ -376,6 +400,13 @@ class Steps:
             for gap in self._budget.note(taken, spent, self._measured, self._kind):
                 self._say(gap.kind, gap.message, gap.every)
         self._spent = self._capture.spent = self._measured = 0
+        self._release(running)
+
+    def _release(self, running: Running) -> None:
+        """That step is over."""
+        if self.claims.get("step") is running:
+            self.claims.clear()
+        running.frame = None
 
     def _left_out(self, seen: Seen, optimizer: Any, found_inf: Any, row: Optional[Row]) -> bool:
         """A fused optimizer that a GradScaler told of an infinite gradient: whether this step was none."""
@@ -475,17 +506,24 @@ class Steps:
 
     def before_backward(self) -> None:
         """Backward begins: a row that waited for other optimizers is over, and an unfinished step is healed."""
-        if self.running is not None:
-            if self.running.alive():
+        running = self.claims.get("step")
+        if running is not None:
+            if running.alive():
                 return
             self.heal()
-        if self.row is not None:
-            self.end_round()
+        if self.row is None:
+            return
+        # What is kept open was another step's, perhaps another thread's: nobody may add to it meanwhile.
+        running = Running(self.stepping[0], sys._getframe(1), _thread())
+        if self.claims.setdefault("step", running) is running:
+            try:
+                self.end_round()
+            finally:
+                self._release(running)
 
     def heal(self) -> None:
         """A step ended with an exception: what it left of the overlay comes off before anything else happens."""
-        running, self.running = self.running, None
-        if running is None:
+        if self.claims.pop("step", None) is None:
             return
         self._drop()
         if self._overlay.laid_on:
@@ -497,7 +535,7 @@ class Steps:
 
     def before_state(self) -> None:
         """A checkpoint is about to be taken: it never sees the overlay."""
-        running = self.running
+        running = self.claims.get("step")
         if running is None:
             return
         if running.alive():
@@ -507,7 +545,7 @@ class Steps:
 
     def after_state(self) -> None:
         """A checkpoint was taken inside a step."""
-        running = self.running
+        running = self.claims.get("step")
         if running is not None and running.lifted:
             lifted, running.lifted = running.lifted, None
             self._overlay.relay(lifted)
@@ -516,7 +554,7 @@ class Steps:
         """In the child of a fork: nothing of the parent's round is ours."""
         self._overlay.reset()
         self._orders.forget()
-        self.running = None
+        self.claims = {}
         self.backwards = 0
         self.row = None
         self._members = set()

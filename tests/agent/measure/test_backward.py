@@ -22,7 +22,7 @@ def test_it_times_what_lies_between_and_nothing_else() -> None:
 
         torch.autograd.backward = patch
         with clock.above():
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
         assert torch.autograd.backward is patch
     assert torch.autograd.backward is there
     assert clock.calls == 1

@@ -1,8 +1,8 @@
 """The agent's ears in a process of their own, as in the agent: what there is is taken every 20 ms.
 
-    python -m steersman.agent.measure.ears SOCKET
+    python -m steersman.agent.measure.ears SOCKET [FACTOR]
 
-Says `ready`; answers each line on standard input with what was heard, by name, as a line of JSON; ends with its input.
+With a factor each probe is told to lay it over its learning rate. Says `ready`; answers each line on standard input with what was heard, by name, as a line of JSON; ends with its input.
 """
 
 from __future__ import annotations
@@ -26,10 +26,15 @@ _PAUSE = 0.02  # the agent's own
 
 
 class Ears:
-    """Such a process, for as long as the context lasts; its socket's path is `path`."""
+    """Such a process, for as long as the context lasts; its socket's path is `path`.
 
-    def __init__(self) -> None:
+    Args:
+        factor: where given, each probe is told to lay this factor over its learning rate.
+    """
+
+    def __init__(self, factor: float | None = None) -> None:
         self.path = ""
+        self._more = [] if factor is None else [str(factor)]
         self._folder: Path | None = None
         self._process: subprocess.Popen[str] | None = None
 
@@ -38,7 +43,7 @@ class Ears:
         self.path = str(self._folder / "agent.sock")
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "steersman.agent.measure.ears", self.path],
+                [sys.executable, "-m", "steersman.agent.measure.ears", self.path, *self._more],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -94,7 +99,7 @@ class Ears:
 
 def main() -> None:
     """Listen until nobody asks any more."""
-    hearing = Hearing(sys.argv[1])
+    hearing = Hearing(sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else None)
     hearing.open()
     print("ready", flush=True)
     while True:

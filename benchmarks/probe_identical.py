@@ -1,7 +1,7 @@
 """Whether the weights end the same to the bit with the probe observing and without it, for every optimizer of torch.
 
-Walks `torch.optim` and takes each class as it comes and with each switch that it has; what torch itself refuses on a CPU
-is listed with its words. Each trains twice from the same seed, with dropout, clipping, evaluation, a scheduler and
+Walks `torch.optim` and takes each class as it comes and with each switch that it has; what torch itself refuses on a
+CPU is listed with its words. Each trains twice from the same seed, with dropout, clipping, evaluation, a scheduler and
 checkpoints that are loaded again; weights, the optimizer's state and the job's next random numbers are compared.
 
     python -m benchmarks.probe_identical [--only CLASS] [--json]

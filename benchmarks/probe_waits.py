@@ -104,15 +104,19 @@ def optimizers(only: str = "") -> list[dict[str, Any]]:
             with watched(name, ears.path, "observing"), counted() as seen:
                 Work(name, make).train()
             rows = ears.heard()[name].rows
-            found.append(
-                {"optimizer": name, "bare": sum(bare.values()), "added": difference(seen, bare), "rows": rows}
-            )
+            found.append({"optimizer": name, "bare": sum(bare.values()), "added": difference(seen, bare), "rows": rows})
     return found
 
 
 def difference(seen: Counter[str], bare: Counter[str]) -> dict[str, int]:
     """What one has more, or fewer, than the other, by operation."""
     return {name: seen[name] - bare[name] for name in sorted({*seen, *bare}) if seen[name] != bare[name]}
+
+
+def unwatched(report: dict[str, Any]) -> list[str]:
+    """Configurations of which no row arrived: a probe that does nothing would add nothing."""
+    found = [f"{one['loop']}, {way}" for one in report["loops"] for way in WAYS if not one["rows"][way]]
+    return found + [one["optimizer"] for one in report["optimizers"] if not one["rows"]]
 
 
 def main() -> None:
@@ -122,9 +126,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    report = {"rounds": ROUNDS, "loops": loops(options.only), "optimizers": optimizers(options.only)}
-    every = [(one, added) for one in report["loops"] for added in one["added"].values()]
-    every += [(one, one["added"]) for one in report["optimizers"]]
+    report: dict[str, Any] = {"rounds": ROUNDS, "loops": loops(options.only), "optimizers": optimizers(options.only)}
+    added = [one["added"][way] for one in report["loops"] for way in WAYS]
+    added += [one["added"] for one in report["optimizers"]]
     if options.json:
         print(json.dumps(report))
     else:
@@ -136,8 +140,10 @@ def main() -> None:
             print(f"{one['loop']:24}{one['bare']:6}" + "".join(f"{cell:>16}" for cell in cells))
         for one in report["optimizers"]:
             print(f"{one['optimizer']:24}{one['bare']:6}{sum(one['added'].values()):16}")
-        print(f"{sum(bool(added) for _, added in every)} of {len(every)} configurations add any")
-    sys.exit(0 if every and not any(added for _, added in every) else 1)
+        print(f"{sum(map(bool, added))} of {len(added)} configurations add any")
+    for name in unwatched(report):
+        print(f"{name}: no row arrived, so its count shows nothing", file=sys.stderr)
+    sys.exit(1 if any(added) or not added or unwatched(report) else 0)
 
 
 if __name__ == "__main__":

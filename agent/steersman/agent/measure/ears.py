@@ -2,7 +2,8 @@
 
     python -m steersman.agent.measure.ears SOCKET [FACTOR]
 
-With a factor each probe is told to lay it over its learning rate. Says `ready`; answers each line on standard input with what was heard, by name, as a line of JSON; ends with its input.
+With a factor each probe is told to lay it over its learning rate. Says `ready`; answers each line on standard input
+with what was heard, by name, as a line of JSON; ends with its input.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from steersman.cli.bench import _duration
+from steersman.cli.bench import _device, _duration
+from steersman.cli.errors import UsageError
 
 ADDED = {"us", "quartiles_us", "low_us", "percent", "quartiles_percent", "low_percent"}
 
@@ -96,7 +97,7 @@ def test_people_get_an_estimate_and_a_table(short: Path) -> None:
     assert re.search(r"^this takes about \d+ s; Ctrl-C ends it$", err, re.MULTILINE)
     assert "0.5 ms: measuring" in err
     assert re.search(r"^0.5 ms: a bare step takes \d+\.\d\d ms, in 2 blocks", out)
-    for words in ("row without norm", "and norm, direction", "patch on backward", "quartiles"):
+    for words in ("row without norm", "with norm and direction", "patch on backward", "quartiles"):
         assert words in out
     assert "device synchronisations added to a step: 0" in out
     assert "weights with the probe and without it: equal to the last bit" in out
@@ -141,6 +142,18 @@ def refused(*words: str, before: str = "") -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
+def test_a_process_that_is_watched_is_told_so(short: Path) -> None:
+    code, said = refused(
+        *("--device", "cpu", "--case", "small", "--blocks", "2"),
+        before=(
+            "from steersman.agent.probe import ProbeConfig, install\n"
+            f"install(ProbeConfig('a', 'a', {str(short / 'none')!r}))"
+        ),
+    )
+    assert code == 1
+    assert "steersman: this process is being watched already: call it without `steersman run`" in said
+
+
 def test_without_torch_it_says_what_to_do() -> None:
     code, said = refused(before="import sys; sys.modules['torch'] = None")
     assert code == 1
@@ -161,6 +174,21 @@ def test_wrong_words_are_a_usage_error(words: list[str], said: str) -> None:
     code, found = refused(*words)
     assert code == 2
     assert said in found
+
+
+def test_cuda_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    chosen: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    assert _device("") == "cuda"
+    assert _device("cuda:1") == "cuda:1"
+    assert chosen == [1]
+    assert _device("cpu") == "cpu"
+    with pytest.raises(UsageError, match=r"--device cuda:2: torch .* sees 2 CUDA devices here"):
+        _device("cuda:2")
 
 
 @pytest.mark.parametrize(

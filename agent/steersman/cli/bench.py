@@ -102,7 +102,7 @@ def probe(
     try:
         reports = _measured(cases, device, blocks)
     except AgentError as error:
-        raise CommandError(str(error), "is the machine very busy? more --blocks or another moment may help") from None
+        raise CommandError(str(error)) from None
     where = {
         "steersman": importlib.metadata.version("steersman"),
         "python": platform.python_version(),
@@ -249,6 +249,7 @@ def _progress(total: float) -> Iterator[_Progress]:
 
 
 def _print(reports: list[Overhead], where: dict[str, Any]) -> None:
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
@@ -257,13 +258,16 @@ def _print(reports: list[Overhead], where: dict[str, Any]) -> None:
         table = Table(
             title=f"{report.case}: a bare step takes {report.step_ms:.2f} ms, in {report.blocks} blocks",
             title_justify="left",
+            title_style="bold",
+            box=box.SIMPLE_HEAD,
+            padding=(0, 0, 0, 1),
         )
         table.add_column("added to a step")
         for heading in ("µs", "quartiles", "undisturbed", "%", "quartiles"):
             table.add_column(heading, justify="right")
         figures: list[tuple[str, Added | None]] = [
             ("row without norm", report.without_norm),
-            ("and norm, direction", report.whole),
+            ("with norm and direction", report.whole),
             ("patch on backward", report.backward),
         ]
         for name, figure in figures:

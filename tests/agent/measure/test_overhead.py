@@ -73,7 +73,7 @@ def test_a_process_that_is_watched_already_cannot_be_measured(ears: Ears) -> Non
 
     with (
         overhead.watching("other", ears.path, Training(TINY, "cpu")),
-        pytest.raises(MeasureError, match="this process is being watched already"),
+        pytest.raises(MeasureError, match="this process is being watched already: call it without `steersman run`"),
     ):
         measure(TINY, "cpu", 2, ears)
 

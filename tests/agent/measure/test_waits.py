@@ -18,6 +18,8 @@ class Cuda:
         return self.mode
 
     def set_sync_debug_mode(self, mode: int | str) -> None:
+        if not self.modes:
+            warnings.warn("a prototype feature that does not yet detect all synchronizing operations", stacklevel=1)
         self.mode = mode
         self.modes.append(mode)
 

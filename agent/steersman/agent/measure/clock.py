@@ -63,6 +63,5 @@ class EventClock:
 
 
 def clock_for(device: str) -> Clock:
-    """The clock for steps on a device."""
-    kind = torch.device(device).type
-    return HostClock() if kind == "cpu" else EventClock(torch.get_device_module(kind))
+    """The clock for steps on a device, `cpu` or CUDA's current one."""
+    return HostClock() if torch.device(device).type == "cpu" else EventClock(torch.cuda)

@@ -34,6 +34,7 @@ COUNTED = 40
 FEWEST = 2
 """Blocks of each way: fewer have no quartiles."""
 _NEVER = 1 << 30
+_NOTHING = "there is nothing to report"
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def measure(
         MeasureError: there is a probe already, it failed, or something did not arrive.
     """
     if current() is not None:
-        raise MeasureError("this process is being watched already: what is added to a step would be nothing")
+        raise MeasureError("this process is being watched already: call it without `steersman run`")
     pairs = zip(_weights(case, device, None), _weights(case, device, ears.path), strict=True)
     identical = all(torch.equal(bare, watched) for bare, watched in pairs)
     done(2 * IDENTICAL)
@@ -112,9 +113,9 @@ def measure(
     whole = _arrived(heard, case, "whole", made)
     alone = _arrived(heard, case, "rows", made)
     if whole.norms != made:
-        raise MeasureError(f"{whole.norms} norms of {made} arrived: there is nothing to report")
+        raise MeasureError(f"{whole.norms} norms of {made} arrived: {_NOTHING}")
     if alone.norms > blocks:  # the very first step of each has one
-        raise MeasureError(f"{alone.norms} norms arrived where none was to be taken: there is nothing to report")
+        raise MeasureError(f"{alone.norms} norms arrived where none was to be taken: {_NOTHING}")
     return Overhead(
         case=case.name,
         batch=case.batch,
@@ -152,7 +153,7 @@ def watching(name: str, path: str, training: Training, with_norm: bool = True) -
     finally:
         probe.close()
     if probe.failures:
-        raise MeasureError(f"the probe failed {probe.failures} times: there is nothing to report")
+        raise MeasureError(f"the probe failed {probe.failures} times: {_NOTHING}")
 
 
 def leave_norm_out(probe: Probe) -> None:
@@ -209,9 +210,9 @@ class _Ways:
 def _arrived(heard: dict[str, Heard], case: Case, way: str, made: int) -> Heard:
     found = heard.get(f"{case.name} {way}", Heard())
     if found.faults:
-        raise MeasureError(f"the probe said {found.faults} times that something failed: there is nothing to report")
+        raise MeasureError(f"the probe said {found.faults} times that something failed: {_NOTHING}")
     if found.rows != made:
-        raise MeasureError(f"{found.rows} rows of {made} arrived: there is nothing to report")
+        raise MeasureError(f"{found.rows} rows of {made} arrived: {_NOTHING}; is the machine very busy?")
     return found
 
 

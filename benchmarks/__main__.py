@@ -177,6 +177,11 @@ def main() -> None:
     if options.quick:
         print(page(results))
     failed = [name for name in names if "failed" in results[name]]
+    for report in results["probe"].get("reports", []) if "probe" in names else []:
+        for tracker, figures in report["trackers"].items():
+            if "error" in figures:
+                say(f"{tracker} FAILED on the {report['case']} loop: {figures['error']}")
+                failed += ["probe"] if "probe" not in failed else []
     if failed:
         say(f"failed: {', '.join(failed)} (one alone: make bench ARGS='--only {failed[0]}')")
         sys.exit(1)

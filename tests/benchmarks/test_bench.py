@@ -81,14 +81,19 @@ def test_a_script_that_fails_is_told_with_its_last_words(tmp_path: Path) -> None
         bench.run(str(script))
 
 
-def test_a_tracker_that_fails_leaves_the_others(tmp_path: Path) -> None:
+def test_a_tracker_that_fails_leaves_the_others(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     figure = {"us": 50.0, "quartiles_us": [1, 2], "low_us": 3, "percent": 5.0, "quartiles_percent": [1, 2]}
     report = {
         **{"case": "small", "step_ms": 1.0, "step_low_ms": 0.9, "bit_identical": True, "waits": {}},
         **{"without_norm": figure, "whole": figure, "backward": None},
         "trackers": {"wandb offline": {"error": "ImportError: a|b"}, "trackio": {**figure, "us": 100.0}},
     }
-    text = page({"probe": {"when": "today", "machine": "m", "reports": [report]}})
+    monkeypatch.setitem(bench.BENCHES, "probe", lambda quick: {"reports": [report]})
+    assert call(monkeypatch, "--only", "probe") == 1
+    assert "wandb offline FAILED on the small loop: ImportError: a|b" in capsys.readouterr().err
+    text = bench.PAGE.read_text()
     assert "| wandb offline | failed: ImportError: a/b | | | | | |" in text
     assert "| trackio | 100 | 1 to 2 | 3 | 5.00 | 1.00 to 2.00 | 2.0 |" in text
     assert "the patch on" not in text.split("| small")[-1]

@@ -1,6 +1,7 @@
 """Runs every benchmark and writes docs/benchmarks.md.
 
-`make bench`, or `python -m benchmarks [--quick] [--only NAME]`.
+`make bench`, or `python -m benchmarks [--quick] [--only NAME]`. A part that fails is named on the page and at the end,
+keeps what was measured of it before, and leaves the others alone.
 """
 
 from __future__ import annotations
@@ -9,38 +10,92 @@ import argparse
 import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from benchmarks.page import SECTIONS, page
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 RESULTS = HERE / "results.json"
 
 
+class PartFailedError(Exception):
+    """One benchmark has no figures to give; says which, and why."""
+
+
 def say(sentence: str) -> None:
-    """Progress goes to stderr: a bench takes a quarter of an hour."""
+    """Progress goes to stderr: a bench takes half an hour."""
     print(f"{time.strftime('%H:%M:%S')}  {sentence}", file=sys.stderr, flush=True)
 
 
 def run(script: str, *arguments: str, codes: Sequence[int] = (0,)) -> list[Any]:
-    """The JSON values that a script printed, a line each."""
+    """The JSON values that a script printed, a line each.
+
+    Raises:
+        PartFailedError: it ended with another exit code than these, or printed none.
+    """
     command = [sys.executable, *script.split(), *arguments]
     say(" ".join(command[1:]))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=HERE.parent, stdout=subprocess.PIPE, text=True, env=environment, check=False)
-    if done.returncode not in codes:
-        raise SystemExit(f"{script} ended with exit code {done.returncode}")
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith(("{", "["))]
+    last = ""
+    with tempfile.TemporaryFile("w+") as output:
+        with subprocess.Popen(
+            command, cwd=HERE.parent, stdout=output, stderr=subprocess.PIPE, text=True, env=environment
+        ) as process:
+            assert process.stderr is not None
+            for line in process.stderr:
+                sys.stderr.write(line)
+                last = line.strip() or last
+        output.seek(0)
+        found = [json.loads(line) for line in output if line.startswith(("{", "["))]
+    if process.returncode not in codes or not found:
+        raise PartFailedError(f"{script} ended with exit code {process.returncode}: {last or 'it said nothing'}")
+    return found
 
 
 def probe(quick: bool) -> dict[str, Any]:
-    """What a step costs more."""
-    (reports,) = run("benchmarks/probe_overhead.py", "--json", *(["--blocks", "5"] if quick else []))
+    """What a step costs more, and what trackers cost."""
+    (reports,) = run("-m benchmarks.probe_overhead", "--json", *(["--blocks", "3"] if quick else []))
+    return {"reports": reports}
+
+
+def fixed(quick: bool) -> dict[str, Any]:
+    """What the probe's own code costs."""
+    (report,) = run("-m benchmarks.probe_fixed", "--json", *(["--blocks", "3"] if quick else []))
+    return {"report": report}
+
+
+def waits(quick: bool) -> dict[str, Any]:
+    """What makes a host wait. Exit code 1 is a figure too: the page says where."""
+    (report,) = run("-m benchmarks.probe_waits", "--json", *(["--only", "plain"] if quick else []), codes=(0, 1))
+    return {"report": report}
+
+
+def identical(quick: bool) -> dict[str, Any]:
+    """Weights, over all optimizers."""
+    (report,) = run("-m benchmarks.probe_identical", "--json", *(["--only", "SGD"] if quick else []), codes=(0, 1))
+    return {"report": report}
+
+
+def attach(quick: bool) -> dict[str, Any]:
+    """Into a job that runs, and out of it."""
+    (report,) = run("benchmarks/attach.py", "--json", *(["--rounds", "2"] if quick else []))
+    return {"report": report}
+
+
+def leak(quick: bool) -> dict[str, Any]:
+    """What grows, in a few minutes."""
+    steps = ("--steps", "2000" if quick else "300000")
+    reports = []
+    for words in ((), ("--agent", "dead"), ("--bare",)):
+        (report,) = run("-m benchmarks.probe_leak", "--json", *steps, *words, codes=(0, 1))
+        reports.append(report)
     return {"reports": reports}
 
 
@@ -61,7 +116,17 @@ def demo(quick: bool) -> dict[str, Any]:
     return {"reports": found}
 
 
-BENCHES: dict[str, Callable[[bool], dict[str, Any]]] = {"probe": probe, "ingest": ingest, "demo": demo}
+BENCHES: dict[str, Callable[[bool], dict[str, Any]]] = {
+    "probe": probe,
+    "fixed": fixed,
+    "waits": waits,
+    "identical": identical,
+    "attach": attach,
+    "leak": leak,
+    "ingest": ingest,
+    "demo": demo,
+}
+assert list(BENCHES) == list(SECTIONS)
 
 
 def machine() -> str:
@@ -78,86 +143,15 @@ def machine() -> str:
     )
 
 
-def loss(outcome: dict[str, Any]) -> str:
-    """A final loss in words."""
-    return "not finite" if outcome["final_loss"] is None else f"{outcome['final_loss']:.3f}"
-
-
-def page(results: dict[str, Any]) -> str:
-    """docs/benchmarks.md, from what was measured."""
-    lines = [
-        "# Benchmarks",
-        "",
-        "Written by `make bench`; nothing here was typed in. The machine is small and shared: read ratios and medians.",
-        "",
-    ]
-    if "probe" in results:
-        entry = results["probe"]
-        lines += [
-            "## What the probe adds to an optimizer step",
-            "",
-            f"`python benchmarks/probe_overhead.py`, {entry['when']}, {entry['machine']}. Blocks of the bare loop and "
-            "of each way to watch it alternate in one process, one thread; differences are taken pair by pair. Every "
-            "row and every norm was delivered, else there would be no figure.",
-            "",
-            "| loop | bare step, ms (10 % quantile) | way | added, µs (median) | quartiles of pairs, µs "
-            "| added at the 10 % quantile, µs | step ratio (median) |",
-            "|---|---|---|---|---|---|---|",
-        ]
-        for report in entry["reports"]:
-            for way, f in report["ways"].items():
-                low, high = f["pairs_quartiles_us"]
-                lines.append(
-                    f"| {report['case']} | {report['bare_ms']:.2f} ({report['bare_low_ms']:.2f}) | {way} "
-                    f"| {f['added_us']:.0f} | {low:.0f} to {high:.0f} | {f['added_low_us']:.0f} | {f['ratio']:.3f} |"
-                )
-        word = "equal to the last bit" if all(r["bit_identical"] for r in entry["reports"]) else "NOT EQUAL"
-        aim = "The aim is at most 60 µs on a step of about 1 ms and at most 1 % on one of about 20 ms"
-        lines += ["", f"{aim}; a figure above it says that it is not reached yet."]
-        lines += ["", f"Final weights with the probe observing and without it, same seed: {word}."]
-        lines.append("")
-    if "ingest" in results:
-        entry = results["ingest"]
-        lines += [
-            "## What the daemon spends on samples",
-            "",
-            f"`python benchmarks/daemon_ingest.py`, {entry['when']}, {entry['machine']}. A real daemon process; gRPC, "
-            "checks, rules, snapshots and SQLite with its syncs are all in the figure.",
-            "",
-            "```",
-            *(json.dumps(report) for report in entry["reports"]),
-            "```",
-            "",
-        ]
-    if "demo" in results:
-        entry = results["demo"]
-        lines += [
-            "## The demo: from the first step to the diagnosis",
-            "",
-            f"`steersman demo --json --lr LR --seed SEED`, {entry['when']}, {entry['machine']}. The learning rate is "
-            "wrong from the first step on, so the step of the diagnosis is its delay (20 of them are the job's own "
-            "warm-up). Losses are means of the last 50 steps, in nats.",
-            "",
-            "| LR | seed | watched: diagnosis | at step | steered: diagnosis | at step | adjusted | watched ends "
-            "| steered ends | good LR ends |",
-            "|---|---|---|---|---|---|---|---|---|---|",
-        ]
-        for r in entry["reports"]:
-            w, s, g = (r["runs"][name] for name in ("hot-watched", "hot-steered", "good-lr"))
-            lines.append(
-                f"| {r['lr']:g} | {r['seed']} | {w['headline']} | {w['diagnosed_step'] or '-'} | {s['headline']} "
-                f"| {s['diagnosed_step'] or '-'} | {len(s['adjustments'])} | {loss(w)} | {loss(s)} | {loss(g)} |"
-            )
-        delays = [
-            x["diagnosed_step"]
-            for r in entry["reports"]
-            for n, x in r["runs"].items()
-            if n != "good-lr" and r["judgement"]["expected"] == "too high" and x["diagnosed_step"]
-        ]
-        if delays:
-            lines += ["", f"Steps to the diagnosis: median {statistics.median(delays):g}, at most {max(delays)}."]
-        lines.append("")
-    return "\n".join(lines)
+def measure(name: str, quick: bool, before: dict[str, Any] | None) -> dict[str, Any]:
+    """One part; what there was before with a word about it where it failed."""
+    today = time.strftime("%Y-%m-%d")
+    try:
+        found = BENCHES[name](quick)
+        return {"when": today, "machine": machine(), **found}
+    except (PartFailedError, ValueError, KeyError, OSError) as error:
+        say(f"{name} FAILED: {error}")
+        return {**(before or {}), "failed": {"when": today, "reason": str(error)}}
 
 
 def main() -> None:
@@ -173,14 +167,24 @@ def main() -> None:
     if options.write:
         PAGE.write_text(page(results))
         return
-    for name in options.only or BENCHES:
-        found = BENCHES[name](options.quick)
-        results[name] = {"when": time.strftime("%Y-%m-%d"), "machine": machine(), **found}
+    names = options.only or list(BENCHES)
+    for number, name in enumerate(names, 1):
+        say(f"{name}, {number} of {len(names)}")
+        results[name] = measure(name, options.quick, results.get(name))
         if not options.quick:
             RESULTS.write_text(json.dumps(results, indent=1) + "\n")
             PAGE.write_text(page(results))
     if options.quick:
         print(page(results))
+    failed = [name for name in names if "failed" in results[name]]
+    for report in results["probe"].get("reports", []) if "probe" in names else []:
+        for tracker, figures in report["trackers"].items():
+            if "error" in figures:
+                say(f"{tracker} FAILED on the {report['case']} loop: {figures['error']}")
+                failed += ["probe"] if "probe" not in failed else []
+    if failed:
+        say(f"failed: {', '.join(failed)} (one alone: make bench ARGS='--only {failed[0]}')")
+        sys.exit(1)
 
 
 if __name__ == "__main__":

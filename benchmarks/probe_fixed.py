@@ -13,19 +13,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
-import shutil
 import statistics
-import tempfile
 import time
+import uuid
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.probe_overhead import receive, settings
 
-from steersman.agent.probe import install
+from steersman.agent.measure.ears import Ears
+from steersman.agent.measure.overhead import leave_norm_out
+from steersman.agent.probe import ProbeConfig, install
 
 STEPS = 500
 
@@ -50,13 +48,6 @@ def timed(call: Callable[[], object]) -> float:
 
 def measure(blocks: int) -> dict[str, Any]:
     """Both parts, in microseconds."""
-    folder = Path(tempfile.mkdtemp(prefix="steersman-bench-"))
-    mine, theirs = multiprocessing.Pipe()
-    agent = multiprocessing.get_context("spawn").Process(
-        target=receive, args=(str(folder / "agent.sock"), theirs), daemon=True
-    )
-    agent.start()
-    mine.recv()
     original = torch.autograd.backward
     loss = torch.nn.Parameter(torch.ones(())) * 2.0
 
@@ -68,27 +59,28 @@ def measure(blocks: int) -> dict[str, Any]:
         param.grad = torch.randn(600)
     optimizer = Idle(params)
     found: dict[str, list[float]] = {name: [] for name in ("step bare", "step", "norm", "backward bare", "backward")}
-    try:
-        torch.autograd.backward = backward
-        for _ in range(blocks):
-            found["step bare"].append(timed(optimizer.step))
-            found["backward bare"].append(timed(lambda: torch.autograd.backward(loss)))
-            for name, every in (("step", 1 << 30), ("norm", 1)):
-                probe = install(settings(str(folder / "agent.sock")))
-                probe.see(optimizer)
-                probe._steps._budget.norm_every = every
-                timed(optimizer.step)
-                found[name].append(timed(optimizer.step))
-                if name == "step":
-                    found["backward"].append(timed(lambda: torch.autograd.backward(loss)))
-                probe.close()
-                if probe.failures:
-                    raise SystemExit(f"the probe failed {probe.failures} times")
-    finally:
-        torch.autograd.backward = original
-        mine.send("stop")
-        agent.join(10)
-        shutil.rmtree(folder, ignore_errors=True)
+    with Ears() as ears:
+        try:
+            torch.autograd.backward = backward
+            for _ in range(blocks):
+                found["step bare"].append(timed(optimizer.step))
+                found["backward bare"].append(timed(lambda: torch.autograd.backward(loss)))
+                for name in ("step", "norm"):
+                    # A budget that nothing exceeds: nothing may be thinned away while it is being measured.
+                    identity = str(uuid.uuid4())
+                    probe = install(ProbeConfig(identity, name, ears.path, budget_floor=1.0))
+                    probe.see(optimizer)
+                    if name == "step":
+                        leave_norm_out(probe)
+                    timed(optimizer.step)
+                    found[name].append(timed(optimizer.step))
+                    if name == "step":
+                        found["backward"].append(timed(lambda: torch.autograd.backward(loss)))
+                    probe.close()
+                    if probe.failures:
+                        raise SystemExit(f"the probe failed {probe.failures} times")
+        finally:
+            torch.autograd.backward = original
     middle = {name: statistics.median(values) for name, values in found.items()}
     least = {name: min(values) for name, values in found.items()}
     return {

@@ -35,6 +35,7 @@ from steersman.agent.probe import ProbeConfig, install, packet
 PAGE = os.sysconf("SC_PAGE_SIZE")
 WARM = 5_000
 ALLOWED = 1.0  # bytes a step: far below the smallest object, above what an allocator moves
+FEW_PAGES = 16 * PAGE  # in all: what a short run moves by, whatever that is a step
 
 
 def resident() -> int:
@@ -199,7 +200,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     report = measure(max(options.steps, 100), options.bare, options.agent)
-    flat = report["bytes_a_step_after_a_third"] < ALLOWED and report["fds_at_end"] <= report["fds_after_warm_up"]
+    grown = report["bytes_a_step_after_a_third"]
+    flat = grown < max(ALLOWED, FEW_PAGES / report["steps"]) and report["fds_at_end"] <= report["fds_after_warm_up"]
     report["flat"] = flat
     if options.json:
         print(json.dumps(report))

@@ -67,7 +67,7 @@ def _spawn(daemon: str, places: Places) -> None:
                 stdout=sink,
                 stderr=sink,
                 cwd="/",
-                env=_environment(),
+                env=agent_environment(),
                 start_new_session=True,
                 timeout=PATIENCE,
                 check=True,
@@ -76,7 +76,7 @@ def _spawn(daemon: str, places: Places) -> None:
         raise AgentUnavailableError(f"the agent could not be started ({error}); see {output}") from None
 
 
-def _environment() -> dict[str, str]:
+def agent_environment() -> dict[str, str]:
     """Ours, without what is meant for the job."""
     environ = {k: v for k, v in os.environ.items() if not k.startswith("STEERSMAN_")}
     # The agent's working folder is /, so that it keeps no file system busy: relative entries would mean others there.

@@ -9,33 +9,9 @@ from typing import Any
 import pytest
 import torch
 from tests.agent.probe.loops import LOOPS, Clipped, Loop
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from steersman.agent.measure.waits import Waits
 from steersman.agent.probe import packet
-
-WAITING = ("_local_scalar_dense", "item", "nonzero", "equal", "is_nonzero", "masked_select", "unique", "allclose")
-
-
-class Count(TorchDispatchMode):
-    """Counts what makes a host wait for a device."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.seen: Counter[str] = Counter()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        space, _, name = str(func).partition(".")
-        name = name.split(".")[0]
-        if space == "aten" and name in WAITING:
-            self.seen[name] += 1
-        if space == "aten" and name in ("copy_", "_to_copy"):
-            waits = not (kwargs.get("non_blocking") or (name == "copy_" and len(args) > 2 and args[2]))
-            crosses = "device" in kwargs or (name == "copy_" and args[0].dtype != args[1].dtype)
-            if waits and crosses:
-                self.seen[name] += 1
-        return func(*args, **kwargs)
-
 
 OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
     "sgd": lambda params: torch.optim.SGD(params, lr=0.01),
@@ -54,7 +30,7 @@ def counted(work: Any) -> Counter[str]:
             torch.nn.utils.clip_grad_norm_(work.model.parameters(), 1.0)
         work.optimizer.step()
 
-    count = Count()
+    count = Waits()
     with count:
         for step in range(45):
             once(clip=step % 3 == 0)
@@ -83,7 +59,7 @@ def waits(make: Callable[[], Loop]) -> Counter[str]:
     """The loop is built outside: what is counted is rounds."""
     loop = make()
     loop.round()
-    count = Count()
+    count = Waits()
     with count:
         for _ in range(33):
             loop.round()
@@ -103,7 +79,7 @@ def test_no_way_of_training_waits_once_more(name: str, start: Any, receiver: Any
 
 def test_what_waits_is_counted_here() -> None:
     """A test that counts nothing would prove nothing."""
-    count = Count()
+    count = Waits()
     with count:
         torch.ones(()).item()
         torch.ones(2).to(torch.float64).copy_(torch.ones(2))

@@ -115,14 +115,19 @@ def receiver(tmp_path: Path) -> Iterator[Receiver]:
 def start(tmp_path: Path) -> Iterator[Callable[..., Probe]]:
     """Install a probe with a budget that nothing on a busy machine exceeds."""
 
+    made: list[Probe] = []
+
     def make(**changes: Any) -> Probe:
         settings: dict[str, Any] = {"budget_floor": 10.0, "socket_path": str(tmp_path / "agent.sock"), **changes}
-        return install(ProbeConfig(attempt_id=str(uuid.uuid4()), job="test", **settings))
+        made.append(install(ProbeConfig(attempt_id=str(uuid.uuid4()), job="test", **settings)))
+        return made[-1]
 
     yield make
     probe = current()
     if probe is not None:
         probe.close()
+    for one in made:
+        one._channel.close()  # once more, where a test's bug kept it from being closed
 
 
 @pytest.fixture

@@ -263,3 +263,69 @@ def test_under_an_adjustment_threads_leave_every_learning_rate_its_own(probe: An
     together(loops, 40)
     assert [loop.optimizer.param_groups[0]["lr"] for loop in loops] == [0.05] * 4
     assert [e["message"] for e in receiver.of(packet.EVENT) if e["kind"] in ("probe_failed", "probe_off")] == []
+
+
+@pytest.mark.usefixtures("_switching")
+def test_rows_of_threads_are_whole_and_numbered(probe: Any, receiver: Any) -> None:
+    loops = [Loop(seed=seed) for seed in range(4)]
+    together(loops, 60)
+    probe.close()
+    rows = receiver.take().rows
+    assert [row["seq"] for row in rows] == list(range(1, len(rows) + 1))
+    steps = [row["step"] for row in rows]
+    assert steps == sorted(steps)
+
+
+@pytest.mark.usefixtures("_switching")
+def test_no_loss_of_one_thread_is_given_for_anothers_step(probe: Any, receiver: Any) -> None:
+    """Which loss belongs to which step cannot be told from the order alone: right, a sum that is said, or unknown."""
+    loops = [Loop(seed=seed) for seed in range(3)]
+    for index, loop in enumerate(loops):
+        loop.optimizer.param_groups[0]["lr"] = 0.01 * (index + 1)
+    together(loops, 40)
+    probe.close()
+    known = {round(0.01 * (index + 1), 6): {truth.loss for truth in loop.truth} for index, loop in enumerate(loops)}
+    wrong = []
+    for row in receiver.take().rows:
+        lrs = [round(value, 6) for key, value in row.items() if key.startswith("lr/")]
+        if len(lrs) == 1 and row.get("backward_calls") == 1 and "loss" in row and row["loss"] not in known[lrs[0]]:
+            wrong.append(row)
+    assert wrong == []
+
+
+def test_every_step_is_made_under_the_adjustment_in_whatever_thread(probe: Any, receiver: Any) -> None:
+    """Two steps that overlap: the one that began second must not run with the job's own LR unsaid."""
+    inside, done = threading.Event(), threading.Event()
+    used: list[float] = []
+
+    class Slow(torch.optim.SGD):
+        def step(self, closure: Any = None) -> Any:
+            inside.set()
+            assert done.wait(30)
+            return super().step(closure)
+
+    class Noting(torch.optim.SGD):
+        def step(self, closure: Any = None) -> Any:
+            used.append(self.param_groups[0]["lr"])
+            return super().step(closure)
+
+    first, second = Loop(), Loop(seed=1)
+    second.optimizer = Noting(second.params, lr=0.05)
+    first.round()
+    second.round()
+    receiver.command(factor=0.5)
+    rounds = 0
+    while "settled" not in receiver.states():
+        second.round()
+        rounds += 1
+        assert rounds < 10_000
+    assert used[-1] == 0.025
+    first.optimizer = Slow(first.params, lr=0.05)
+    thread = threading.Thread(target=first.round)
+    thread.start()
+    assert inside.wait(30)
+    second.round()
+    done.set()
+    thread.join(30)
+    probe.close()
+    assert used[-1] == 0.025 or any("thread" in e["message"] for e in receiver.of(packet.EVENT))

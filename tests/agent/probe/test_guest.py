@@ -18,6 +18,7 @@ import steersman.agent.probe as package
 from steersman.agent.probe import current, packet
 from steersman.agent.probe.budget import Budget
 from steersman.agent.probe.channel import Channel
+from steersman.agent.probe.norm import GradientNorm
 
 
 def sgd(params: Any) -> torch.optim.Optimizer:
@@ -102,7 +103,7 @@ def test_a_bug_inside_is_said_once_and_switches_the_probe_off(
     def broken(*args: Any) -> Any:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(type(probe._steps), "_look", broken)
+    monkeypatch.setattr(GradientNorm, "take", broken)
     work = job(sgd)
     assert [work.step() for _ in range(40)] == losses
     events = receiver.of(packet.EVENT)

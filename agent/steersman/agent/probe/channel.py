@@ -58,6 +58,7 @@ class Channel:
         self.next_seq = 1
         self.dropped = 0
         self._said = 0
+        self._turn = [True]  # of using the socket: whoever takes it out may, and puts it back
         self._outbox: Optional[Outbox] = None
         self._offered = False
         self._shares = False  # whether the agent of this connection has the memory
@@ -83,25 +84,33 @@ class Channel:
 
     def send_row(self, row: bytes, schema: int) -> None:
         """Send one packed row whose sequence number is `next_seq`, or keep it."""
-        sock = self._sock
-        direct = sock is not None and schema == self._declared and self._outbox is None
-        if sock is not None and direct and not self._rows and not self._notes:
-            try:
-                sock.send(row, _FLAGS)
-            except BlockingIOError:
-                pass
-            except OSError:
-                self._lost()
-            else:
-                self.next_seq += 1
-                return
-        if len(self._rows) >= self._keep:
-            self._rows.popleft()
-            self.dropped += 1
-        self._rows.append(row)
-        self.straight = None
-        if sock is not None:
+        if not self._straightaway(row, schema):
+            if len(self._rows) >= self._keep:
+                self._rows.popleft()
+                self.dropped += 1
+            self._rows.append(row)
+            self.straight = None
             self.flush()
+
+    def _straightaway(self, row: bytes, schema: int) -> bool:
+        sock = self._sock
+        if sock is None or schema != self._declared or self._outbox is not None or self._rows or self._notes:
+            return False
+        try:
+            turn = self._turn.pop()
+        except IndexError:
+            return False
+        try:
+            sock.send(row, _FLAGS)
+        except BlockingIOError:
+            return False
+        except OSError:
+            self._lost()
+            return False
+        finally:
+            self._turn.append(turn)
+        self.next_seq += 1
+        return True
 
     def send_note(self, message: bytes) -> None:
         """Send an EVENT, ACK or BYE, or keep it; notes go before rows that wait."""
@@ -185,7 +194,20 @@ class Channel:
         self.flush()
 
     def flush(self) -> bool:
-        """Send what waits until the socket takes no more; whether nothing waits any longer."""
+        """Send what waits until the socket takes no more; whether nothing waits any longer.
+
+        While another thread is at it there is nothing to do: it takes along what came meanwhile, or `tend` does later.
+        """
+        try:
+            turn = self._turn.pop()
+        except IndexError:
+            return False
+        try:
+            return self._send_all()
+        finally:
+            self._turn.append(turn)
+
+    def _send_all(self) -> bool:
         if self._sock is None:
             return False
         if not self._greeted:
@@ -221,6 +243,8 @@ class Channel:
             self._said = self.dropped
         if self._shares and self._declared == self._newest:
             self.straight = self._outbox
+            if self._rows:
+                self.straight = None  # came from another thread meanwhile, and goes first
         return True
 
     def _place(self, row: bytes) -> bool:
@@ -254,9 +278,9 @@ class Channel:
             if mail == self._mail and now - self._looked < _LOOK:
                 return messages
             self._mail, self._looked = mail, now
-        while self._sock is not None and len(messages) < 16:
+        while (sock := self._sock) is not None and len(messages) < 16:
             try:
-                message = self._sock.recv(packet.MAX_PACKET, _FLAGS)
+                message = sock.recv(packet.MAX_PACKET, _FLAGS)
             except BlockingIOError:
                 break
             except OSError:
@@ -314,5 +338,6 @@ class Channel:
         self._notes.clear()
         self._declared = -1
         self._tried = -_RETRY
+        self._turn = [True]
         self.next_seq = 1
         self.dropped = self._said = 0

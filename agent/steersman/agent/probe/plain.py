@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Optional
 
 from .rows import CALLS, GRAD_NORM, LOSS, STEP_TIME, Row
 from .running import Running
@@ -66,25 +66,27 @@ class PlainSteps(Steps):
         del threads[thread]
         self._made += 1
         self.step = step = self.step + 1
-        self._kind = ROW | NORM
+        self._kind = ROW
         self.row = row = Row(step, self._rows.width)
         numbers = row.numbers
         numbers[LOSS] = gathered.total
         numbers[CALLS] = 1.0
         row.present = _WHOLE
         looked = _now()
-        norm = seen.norm
-        gradients: List[torch.Tensor] = []
-        for group in optimizer.param_groups:
-            gradients += [g for p in group["params"] if (g := p.grad) is not None]
-        value = norm.take(gradients, None)
-        if type(value) is float:
-            row.norms = 1
-            numbers[GRAD_NORM] = value
-            row.present = _WHOLE | 1 << GRAD_NORM
-        elif value is not None:
-            row.add_norm(value)
-        every = self._sample_every
+        norm, every = seen.norm, self._budget.norm_every
+        if step % every == 0:
+            self._kind = ROW | NORM
+            gradients = []
+            for group in optimizer.param_groups:
+                gradients += [g for p in group["params"] if (g := p.grad) is not None]
+            value = norm.take(gradients, None)
+            if type(value) is float:
+                row.norms = 1
+                numbers[GRAD_NORM] = value
+                row.present = _WHOLE | 1 << GRAD_NORM
+            elif value is not None:
+                row.add_norm(value)
+        every *= self._sample_every
         if seen.direction.watched or seen.count % every == every - 1:
             self._sample(seen, optimizer, row, every)
         norm.flat = None
@@ -139,11 +141,9 @@ class PlainSteps(Steps):
             for gap in gaps:
                 self._say(gap.kind, gap.message, gap.every)
         self._spent = capture.spent = self._measured = 0
-        self.claims.clear()
-        running.frame = None
+        self._release(running)
 
     def _can_be_plain(self, seen: Seen) -> bool:
-        budget = self._budget
         return (
             len(self.stepping) == 1
             and self.row is None
@@ -151,8 +151,7 @@ class PlainSteps(Steps):
             and not seen.cuda
             and not self._orders.open
             and not self._overlay.in_force
-            and budget.rows_every == 1
-            and budget.norm_every == 1
+            and self._budget.rows_every == 1
         )
 
     def forget(self) -> None:

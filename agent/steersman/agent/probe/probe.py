@@ -255,7 +255,7 @@ class Probe:
     def _rescue(self) -> None:
         """Whatever failed, the job gets its own learning rate back."""
         try:
-            self._steps.heal()
+            self._steps.heal(self._steps.claims.get("step"))
             self._overlay.take_off()
         except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
             self._guard.failed("when it took the overlay off")

@@ -12,7 +12,7 @@ from .seen import Seen
 class Running:
     """The outermost step that is being made."""
 
-    __slots__ = ("closed", "frame", "lifted", "seen", "thread")
+    __slots__ = ("_open", "closed", "frame", "lifted", "seen", "thread")
 
     def __init__(self, seen: Seen, frame: Any, thread: int) -> None:
         self.seen = seen
@@ -20,6 +20,15 @@ class Running:
         self.thread = thread
         self.closed = False
         self.lifted: Any = None
+        self._open = [True]
+
+    def end(self) -> bool:
+        """It is over; False where another thread has said so before."""
+        try:
+            self._open.pop()
+        except IndexError:
+            return False
+        return True
 
     def alive(self) -> bool:
         """Whether torch's wrapper around that step is still on its thread's stack.

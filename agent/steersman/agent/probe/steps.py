@@ -114,7 +114,7 @@ class Steps:
                 if running.thread != thread:
                     self._overlaps(running)
                 return None
-            self.heal()
+            self.heal(running)
         if seen.cuda and torch.cuda.is_current_stream_capturing():
             seen.captured = True
             return None
@@ -138,7 +138,7 @@ class Steps:
             self._open_round()
         else:
             self._begin_round(seen, self._capture.threads.get(thread) if closed else gathered)
-        if closed:
+        if closure is not None and closed:
             wrapped = self._around(closure, running, optimizer)
             self._overlay.lay(optimizer)
             self._spent += _now() - began
@@ -404,9 +404,9 @@ class Steps:
 
     def _release(self, running: Running) -> None:
         """That step is over."""
-        if self.claims.get("step") is running:
+        if running.end():
             self.claims.clear()
-        running.frame = None
+            running.frame = None
 
     def _left_out(self, seen: Seen, optimizer: Any, found_inf: Any, row: Optional[Row]) -> bool:
         """A fused optimizer that a GradScaler told of an infinite gradient: whether this step was none."""
@@ -510,7 +510,7 @@ class Steps:
         if running is not None:
             if running.alive():
                 return
-            self.heal()
+            self.heal(running)
         if self.row is None:
             return
         # What is kept open was another step's, perhaps another thread's: nobody may add to it meanwhile.
@@ -521,10 +521,11 @@ class Steps:
             finally:
                 self._release(running)
 
-    def heal(self) -> None:
+    def heal(self, running: Optional[Running]) -> None:
         """A step ended with an exception: what it left of the overlay comes off before anything else happens."""
-        if self.claims.pop("step", None) is None:
+        if running is None or not running.end():
             return
+        self.claims.clear()
         self._drop()
         if self._overlay.laid_on:
             self._overlay.take_off()
@@ -541,7 +542,7 @@ class Steps:
         if running.alive():
             running.lifted = self._overlay.lift()
         else:
-            self.heal()
+            self.heal(running)
 
     def after_state(self) -> None:
         """A checkpoint was taken inside a step."""

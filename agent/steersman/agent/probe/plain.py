@@ -6,10 +6,11 @@ import threading
 import time
 from typing import Any, Dict, Optional
 
+from .rounds import NORM, ROW
 from .rows import CALLS, GRAD_NORM, LOSS, STEP_TIME, Row
 from .running import Running
 from .seen import Seen
-from .steps import NORM, ROW, Steps
+from .steps import Steps
 
 _now, _clock = time.perf_counter_ns, time.time
 _thread = threading.get_ident

@@ -1,0 +1,197 @@
+"""Rounds: which optimizers step in one, and the row that it gives."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Callable, List, Optional, Set
+
+import torch
+
+from .budget import Budget
+from .capture import Capture, Gathered
+from .orders import Orders
+from .overlay import Overlay
+from .ring import HostRing, Slot, peek
+from .rows import CALLS, Row, Rows
+from .seen import Seen
+
+# What was done on a step, as bits: steps on which the same was done have costs that can be compared.
+ROW, NORM, DIRECTION = 1, 2, 4
+
+
+class Rounds:
+    """Gathers one row a round.
+
+    A round is what happens between two rounds of backward calls; each gives one row. With one optimizer a round is a
+    step. With several, the row is kept open until the next backward, or until one of them steps again.
+
+    Args:
+        capture: what the patched functions saw.
+        rows: where rows go.
+        ring: where values are copied to.
+        overlay: what is laid on.
+        orders: what is asked for.
+        budget: what the probe may cost.
+        say: takes (kind, message, count).
+
+    Attributes:
+        stepping: the optimizers that step, in the order of their numbers.
+        met: how many there have been, those included that are gone.
+        step: number of the open or last round; -1 before the first.
+        row: the row of the open round.
+        backwards: how many backward calls are being made at this moment.
+    """
+
+    def __init__(
+        self,
+        capture: Capture,
+        rows: Rows,
+        ring: HostRing,
+        overlay: Overlay,
+        orders: Orders,
+        budget: Budget,
+        say: Callable[[str, str, int], None],
+    ) -> None:
+        self._capture = capture
+        self._rows = rows
+        self._ring = ring
+        self._overlay = overlay
+        self._orders = orders
+        self._budget = budget
+        self._say = say
+        self._members: Set[int] = set()
+        self._kind = 0
+        self._summed = False
+        self.met = 0
+        self.backwards = 0
+        self.stepping: List[Seen] = []
+        self.step = -1
+        self.row: Optional[Row] = None
+
+    def meet(self, seen: Seen, optimizer: Any) -> None:
+        """An optimizer that steps by itself, or was shown to us: it gets its number and columns.
+
+        A script that makes a new optimizer for each episode has one series: the number of one that is gone is free.
+        """
+        self.met += 1
+        for number, other in enumerate(self.stepping):
+            if other.ref() is None:
+                seen.number = number
+                self.stepping[number] = seen
+                self._members.discard(id(other))
+                seen.columns = self._rows.lr_columns(number, len(optimizer.param_groups))
+                return
+        seen.number = len(self.stepping)
+        self.stepping.append(seen)
+        if len(self.stepping) == 2 and self.step >= 0:
+            self._members = {id(self.stepping[0])}  # who made the last round: alone it was not written down
+        seen.columns = self._rows.lr_columns(seen.number, len(optimizer.param_groups))
+
+    def _begin_round(self, seen: Seen, gathered: Optional[Gathered]) -> None:
+        same = self.backwards > 0 and self.row is not None and self._members
+        if same or (self._members and id(seen) not in self._members and not (gathered and gathered.calls)):
+            self._members.add(id(seen))
+            return
+        if self.row is not None:
+            self.end_round()
+        if len(self._members) != 1 or id(seen) not in self._members:
+            self._members = {id(seen)}
+        self._open_round()
+
+    def _open_round(self) -> None:
+        self.step = step = self.step + 1
+        self._kind = 0
+        ordered = self._orders.open
+        if ordered:
+            self._orders.begin(step)
+            ordered = self._orders.open
+        if self._overlay.in_force:
+            self._overlay.advance(self._first_lr())
+        if ordered or step % self._budget.rows_every == 0:
+            self.row = Row(step, self._rows.width)
+            self._kind = ROW
+
+    def _first_lr(self) -> Any:
+        optimizer = self.stepping[0].ref()
+        return None if optimizer is None else self._overlay.own_of(optimizer.param_groups[0])
+
+    def _note_loss(self, loss: Gathered) -> None:
+        if loss.summed and not self._summed:
+            self._summed = True
+            words = (
+                f"the loss of a step is the sum over its {loss.calls} backward calls: nothing shows that each was "
+                "divided by their number"
+            )
+            self._say("loss_is_a_sum", words, 1)
+        row = self.row
+        if row is not None and not row.present >> CALLS & 1:
+            row.add_loss(loss)
+            return
+        self._rows.abandon(loss)
+
+    def _drop(self) -> None:
+        """What this thread gathered since the last step belongs to no round."""
+        gathered = self._capture.take()
+        if gathered is not None:
+            self._rows.abandon(gathered)
+
+    def _read_lrs(self, seen: Seen, optimizer: Any, row: Row, laid: bool) -> None:
+        if len(row.numbers) < self._rows.width:
+            row.widen(self._rows.width)
+        for columns, group in zip(seen.columns, optimizer.param_groups):
+            lr = group.get("lr")
+            if type(lr) is float:
+                row.numbers[columns[0]] = lr
+                row.present |= 1 << columns[0]
+            else:
+                self._note(row, columns[0], lr)
+            if laid:
+                self._note(row, columns[1], self._overlay.own_of(group))
+        if self._orders.open:
+            row.lr_columns += tuple(seen.columns)
+
+    def _note(self, row: Row, column: int, lr: Any) -> None:
+        number = peek(lr)
+        if number is not None:
+            row.set(column, number)
+        elif isinstance(lr, torch.Tensor) and lr.numel() == 1 and not lr.is_cpu:
+            slot = self._ring.put(lr.detach().reshape(()))
+            if slot is not None:
+                row.expect(column, slot)
+
+    def end_round(self) -> None:
+        """The open round is over: its row goes out."""
+        row, self.row = self.row, None
+        if row is None:
+            return
+        if not row.time:
+            # Its step ended with an exception.
+            row.discarded = True
+            row.wait(None)
+            self._rows.finish(row)
+            return
+        if self._capture.validated and not row.held:
+            self._validate(row)
+        if self._orders.open:
+            row.due = self._orders.made()
+        self._rows.finish(row)
+
+    def _validate(self, row: Row) -> None:
+        for name, found in self._capture.take_validation().items():
+            column = self._rows.column(name)
+            if column < 0:
+                continue
+            total = self._ring.bring(found.total.reshape(())) if isinstance(found.total, torch.Tensor) else found.total
+            if isinstance(total, Slot):
+                row.expect(column, total, found.calls)
+            elif total is not None:
+                row.set(column, total / found.calls)
+
+    def finish(self) -> None:
+        """The job ends: the open row goes out, and one more for validation losses that came after the last step."""
+        self.end_round()
+        if self._capture.validated and self.step >= 0:
+            row = Row(self.step, self._rows.width)
+            row.time = time.time()
+            self._validate(row)
+            self._rows.finish(row)

@@ -6,6 +6,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import torch
 
+from .placement import Share, joined, share_of
 from .ring import HostRing, Slot, peek
 
 
@@ -42,7 +43,7 @@ class Loss:
 class Clip(NamedTuple):
     """One clip by the job: the norm before it, of how many gradients, and to what (0: unknown)."""
 
-    norm: torch.Tensor
+    norm: Any  # a tensor, or this rank's Share where the gradients lie over several
     tensors: int
     most: float
 
@@ -88,6 +89,7 @@ class Capture:
         self._scale: Any = None
         self._undo: Tuple[int, int, float, bool] = (0, 0, 0.0, False)
         self._norm: Optional[torch.Tensor] = None
+        self._share: Optional[Tuple[Share, int]] = None
         self.backward_since_step = False
         self.spent = 0
 
@@ -175,19 +177,29 @@ class Capture:
             loss.summed = self._divisor is None or abs(self._divisor - loss.scalars) > 1e-6 * loss.scalars
         return loss
 
-    def norm(self, total: Any, norm_type: float) -> None:
-        """Somebody computed a norm of gradients; kept in case it is used for clipping."""
+    def norm(self, total: Any, norm_type: float, tensors: int = -1) -> None:
+        """Somebody computed a norm of so many gradients; kept in case it is used for clipping."""
         self._norm = total if norm_type == 2.0 and type(total) is torch.Tensor else None
+        self._share = None
+        if self._norm is None and norm_type == 2.0:
+            share = share_of(total)
+            self._share = None if share is None else (share, tensors)
 
     def clipped(self, total: Any, tensors: int, most: float) -> None:
         """The job clips so many gradients, whose norm this is, to that."""
         if total is self._norm and type(total) is torch.Tensor and total.dim() == 0:
             self.clips.append(Clip(total.detach(), tensors, most))
-        self._norm = None
+        elif self._share is not None and self._share[1] in (-1, tensors):
+            # Whatever the job made of it since: mostly it asked the other ranks, which knows no more than they send.
+            self.clips.append(Clip(self._share[0], tensors, 0.0))
+        self._norm = self._share = None
 
     def unscale(self, scale: Any) -> None:
         """The norms by which the job clipped were those of gradients that still were multiplied by this."""
-        self.clips = [Clip(norm / scale, tensors, 0.0) for norm, tensors, _ in self.clips]
+        self.clips = [
+            Clip(norm.over(scale) if isinstance(norm, Share) else norm / scale, tensors, 0.0)
+            for norm, tensors, _ in self.clips
+        ]
 
     def take_clip(self, tensors: int) -> Optional[Clip]:
         """The norm before clipping, where the job clipped as many gradients as there are; None where it did not."""
@@ -196,6 +208,9 @@ class Capture:
             return None
         if len(clips) == 1:
             return clips[0]
+        shares = [clip.norm for clip in clips if isinstance(clip.norm, Share)]
+        if shares:
+            return Clip(joined(shares) if len(shares) == len(clips) else Share(shares[0].local, None), tensors, 0.0)
         whole: torch.Tensor = torch.linalg.vector_norm(torch.stack([clip.norm.float() for clip in clips]))
         return Clip(whole, tensors, 0.0)
 
@@ -233,7 +248,7 @@ class Capture:
         self._logged.clear()
         self.validated = False
         self._scaled = []
-        self._scale = self._norm = None
+        self._scale = self._norm = self._share = None
 
 
 _SAME = frozenset(

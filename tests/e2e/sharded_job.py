@@ -1,0 +1,135 @@
+"""A training over two ranks that knows nothing of Steersman: run as `sharded_job.py KIND FILE`.
+
+Writes what the norm of all gradients was before each step, from the full gradients, and how many collectives were made.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+from torch.distributed.optim import ZeroRedundancyOptimizer
+from torch.distributed.tensor import DTensor
+from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+from torch.utils._python_dispatch import TorchDispatchMode
+
+STEPS = 12
+
+
+class Collectives(TorchDispatchMode):
+    """Counts what goes to other ranks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.made += func.namespace in ("c10d", "_c10d_functional", "_c10d_functional_autograd")
+        return func(*args, **(kwargs or {}))
+
+
+class Net(nn.Module):
+    """Sizes that two ranks cannot share evenly; of the last layer, where there is one, a rank holds nothing."""
+
+    def __init__(self, last: bool = False) -> None:
+        super().__init__()
+        self.into, self.out = nn.Linear(6, 8), nn.Linear(8, 3)
+        self.last = nn.Linear(3, 1) if last else None
+        self.scale = nn.Parameter(torch.ones(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.out(self.into(x).tanh()) * self.scale
+        return y if self.last is None else self.last(y)
+
+
+def ddp() -> nn.Module:
+    return nn.parallel.DistributedDataParallel(Net())
+
+
+def fsdp2() -> nn.Module:
+    net = Net(last=True)
+    mesh = init_device_mesh("cpu", (2,))
+    for part in (net.into, net.out, net):
+        fully_shard(part, mesh=mesh)
+    return net
+
+
+def tensor_parallel() -> nn.Module:
+    # `scale` stays a plain parameter, and the bias of `out` is replicated.
+    mesh = init_device_mesh("cpu", (2,), mesh_dim_names=("tp",))
+    return parallelize_module(Net(), mesh, {"into": ColwiseParallel(), "out": RowwiseParallel()})
+
+
+def hybrid() -> nn.Module:
+    net = Net()
+    fully_shard(net, mesh=init_device_mesh("cpu", (2, 1), mesh_dim_names=("replicas", "shards")))
+    return net
+
+
+def fsdp1() -> nn.Module:
+    return FullyShardedDataParallel(Net(), device_id=torch.device("cpu"), use_orig_params=FLAT)
+
+
+FLAT = False
+KINDS: dict[str, Callable[[], nn.Module]] = {
+    "ddp": ddp,
+    "fsdp2": fsdp2,
+    "fsdp2_clipped": fsdp2,
+    "fsdp2_told": fsdp2,
+    "tensor_parallel": tensor_parallel,
+    "hybrid": hybrid,
+    "zero": ddp,
+    "fsdp1": fsdp1,
+    "fsdp1_orig": fsdp1,
+}
+
+
+def full(gradient: torch.Tensor) -> torch.Tensor:
+    return gradient.full_tensor() if isinstance(gradient, DTensor) else gradient
+
+
+def main(kind: str, path: str) -> None:
+    global FLAT
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo")
+    rank = dist.get_rank()
+    FLAT = kind == "fsdp1_orig"
+    torch.manual_seed(0)
+    model = KINDS[kind]()
+    optimizer: torch.optim.Optimizer
+    if kind == "zero":
+        optimizer = ZeroRedundancyOptimizer(model.parameters(), torch.optim.SGD, lr=0.05)
+    else:
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    # Tensor parallelism works on the same data, all others on their own.
+    torch.manual_seed(0 if kind == "tensor_parallel" else rank)
+    norms = []
+    with Collectives() as collectives:
+        asked = 0
+        for _ in range(STEPS):
+            optimizer.zero_grad()
+            model(torch.randn(4, 6)).pow(2).mean().backward()
+            before = collectives.made
+            whole = [full(p.grad).double().norm() for p in model.parameters() if p.grad is not None]
+            norms.append(float(torch.stack(whole).norm()))
+            asked += collectives.made - before
+            if kind == "fsdp2_clipped":
+                nn.utils.clip_grad_norm_(model.parameters(), norms[-1] / 3)
+            elif kind == "fsdp2_told":
+                total = nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+                nn.utils.clip_grads_with_norm_(list(model.parameters()), norms[-1] / 3, full(total))
+            optimizer.step()
+    Path(path + f".{rank}").write_text(json.dumps({"norms": norms, "collectives": collectives.made - asked}))
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])

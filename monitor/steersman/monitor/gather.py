@@ -26,7 +26,7 @@ UNHEARD_S = 20.0
 MAX_HELD = 16384
 """Rows of the lead rank that wait."""
 MAX_PARTS = 65536
-"""Rows of all ranks whose parts are kept."""
+"""Rows of all ranks whose parts are kept, each rank's share of it; later ones are as good as lost."""
 
 
 @dataclass(frozen=True)
@@ -65,21 +65,21 @@ class Gathering:
     released: Place = (0, -1)
     _held: deque[Held] = field(default_factory=deque)
     _parts: dict[Place, dict[int, Mapping[str, float]]] = field(default_factory=dict)
-    _kept: int = 0
+    _kept: dict[int, int] = field(default_factory=dict)
 
     @property
     def waiting(self) -> int:
         """How many rows wait."""
         return sum(len(held.samples) for held in self._held)
 
-    def note(self, rank: int, samples: Samples) -> tuple[Place, ...]:
-        """Rows of any rank: what they hold of the norm. The places of these rows."""
+    def note(self, rank: int, samples: Samples, ranks: int) -> tuple[Place, ...]:
+        """Rows of one of so many ranks: what they hold of the norm. The places of these rows."""
         names = [name for name in samples.columns if name.startswith(PREFIX)]
         self.active = self.active or bool(names)
         part = _part(samples)
         places = self._advance(rank, samples.steps.tolist(), part.tolist())
         if names:
-            self._keep(rank, places, samples, names)
+            self._keep(rank, places, samples, names, ranks)
         if rank in self.missing and self.places[rank] >= self.released:
             self.missing.discard(rank)
         return places
@@ -118,11 +118,12 @@ class Gathering:
         self.released = (0, -1)
         return [Ready(one.first_seq, one.samples, one.skipped) for one in held]
 
-    def refill(self, lead: int, series: Callable[[int], Mapping[str, Mapping[int, Samples]]]) -> None:
+    def refill(self, lead: int, ranks: int, series: Callable[[int], Mapping[str, Mapping[int, Samples]]]) -> None:
         """After a restart: what the store has of other ranks' parts from the lead rank's next row on.
 
         Args:
             lead: the lead rank.
+            ranks: how many the job has.
             series: by name and rank, what the store has of parts from a step on.
         """
         if not self.active:
@@ -140,7 +141,7 @@ class Gathering:
             back, last = self.places.get(rank, (0, -1))
             for step, held in sorted(by_step.items()):
                 if rank != lead and step <= last and any(name != OWN for name in held):
-                    self._store((back, step), rank, held)
+                    self._store((back, step), rank, held, ranks)
 
     def to_json(self, lead: int) -> dict[str, Any]:
         """What is kept of it: of the lead rank only what was released, for the rest comes again."""
@@ -172,7 +173,7 @@ class Gathering:
         self.places[rank] = (back, last)
         return tuple(places)
 
-    def _keep(self, rank: int, places: tuple[Place, ...], samples: Samples, names: list[str]) -> None:
+    def _keep(self, rank: int, places: tuple[Place, ...], samples: Samples, names: list[str], ranks: int) -> None:
         taken = [(n, samples.columns[n].values.tolist(), samples.columns[n].present.tolist()) for n in names]
         own = samples.columns.get(OWN)
         for at, place in enumerate(places):
@@ -180,12 +181,13 @@ class Gathering:
             if held:
                 if own is not None and own.present[at]:
                     held[OWN] = float(own.values[at])
-                self._store(place, rank, held)
+                self._store(place, rank, held, ranks)
 
-    def _store(self, place: Place, rank: int, held: Mapping[str, float]) -> None:
-        if place > self.released and self._kept < MAX_PARTS:
+    def _store(self, place: Place, rank: int, held: Mapping[str, float], ranks: int) -> None:
+        kept = self._kept.get(rank, 0)
+        if place > self.released and kept < MAX_PARTS // ranks:
             there = self._parts.setdefault(place, {})
-            self._kept += rank not in there
+            self._kept[rank] = kept + (rank not in there)
             there[rank] = held
 
     def _waits(self, place: Place, ranks: int, waited: float) -> bool:
@@ -197,7 +199,7 @@ class Gathering:
         late = [rank for rank in absent if self.places.get(rank, (0, -1)) < place]
         if len(late) < len(absent) or any(rank in self.missing for rank in late):
             return False  # one that has passed without a word, or is not waited for: it will never be known
-        if self.waiting > MAX_HELD or self._kept >= MAX_PARTS:
+        if self.waiting > MAX_HELD or max(self._kept.values(), default=0) >= MAX_PARTS // ranks:
             overdue = late
         else:
             overdue = [rank for rank in late if waited > (PATIENCE_S if rank in self.places else UNHEARD_S)]
@@ -209,7 +211,8 @@ class Gathering:
 
     def _sweep(self) -> None:
         for old in [there for there in self._parts if there <= self.released]:
-            self._kept -= len(self._parts.pop(old))
+            for rank in self._parts.pop(old):
+                self._kept[rank] -= 1
 
     def _cut(self, held: Held, norms: list[float | None]) -> Ready:
         """The first rows of what waits longest, with their norms; the rest of it goes on waiting."""

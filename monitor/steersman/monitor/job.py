@@ -157,7 +157,7 @@ class Job:
             if self.end is not None and self.end.state in (JobState.LOST, JobState.DETACHED):
                 self.end = None
             self.pace.heard_at = clock
-        places = self.gathering.note(rank, samples)
+        places = self.gathering.note(rank, samples, self.facts.world_size)
         if rank == self.lead and self.gathering.active:
             self.gathering.hold(ready, places, clock)
             return

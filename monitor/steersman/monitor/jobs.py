@@ -114,7 +114,7 @@ class Jobs:
         if restored is None:
             return None
         job = Job.resume(restored, self._ledger(restored.job.name), self.maker)
-        job.gathering.refill(job.lead, lambda step: self._parts(attempt_id, step))
+        job.gathering.refill(job.lead, job.facts.world_size, lambda step: self._parts(attempt_id, step))
         self._jobs[attempt_id] = job
         return job
 

@@ -45,7 +45,7 @@ class Shards:
     def measure(
         self,
         optimizer: Any,
-        gradients: List[torch.Tensor],
+        gradients: List[Any],
         scale: Optional[torch.Tensor],
         row: Row,
         rows: Rows,

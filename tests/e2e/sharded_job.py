@@ -5,6 +5,7 @@ Writes what the norm of all gradients was before each step, from the full gradie
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import sys
 from collections.abc import Callable
@@ -98,6 +99,7 @@ def full(gradient: torch.Tensor) -> torch.Tensor:
 
 def main(kind: str, path: str) -> None:
     global FLAT
+    faulthandler.dump_traceback_later(90, exit=True)
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
     rank = dist.get_rank()

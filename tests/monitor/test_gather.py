@@ -183,7 +183,7 @@ def test_how_rows_arrive_and_restarts_change_nothing(
     squares = [[float(chance.randint(0, 9)) for _ in range(steps)] for _ in range(ranks)]
     name = f"grad_square/{ranks}x1"
     lead = Lead(ranks)
-    stored: dict[int, Rows] = {rank: [] for rank in range(ranks)}
+    stored: dict[int, list[tuple[int, float]]] = {rank: [] for rank in range(ranks)}
 
     def some(rank: int, first: int, last: int) -> Samples:
         return Samples(np.arange(first, last), np.zeros(last - first), {name: Column.full(squares[rank][first:last])})

@@ -65,7 +65,7 @@ def jobs(draw: st.DrawFn) -> tuple[torch.Tensor, list[Cut]]:
         sizes = draw(st.lists(st.integers(1, 7), min_size=1, max_size=2))
         numbers = draw(st.lists(st.floats(-100, 100), min_size=math.prod(sizes), max_size=math.prod(sizes)))
         dims = draw(st.sets(st.integers(0, len(shape) - 1), min_size=1).map(lambda s: tuple(sorted(s))))
-        one = st.one_of(st.just(Replicate()), st.integers(0, len(sizes) - 1).map(Shard))
+        one = st.one_of(st.just(Replicate()), st.integers(0, len(sizes) - 1).map(lambda dim: Shard(dim)))
         placements = tuple(draw(st.tuples(*[one for _ in dims])))
         cuts.append(Cut(torch.tensor(numbers, dtype=torch.float64).reshape(sizes), dims, placements))
     return world, cuts

@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -29,7 +30,8 @@ def collectives() -> int:
     Not by a dispatch mode: gloo's threads keep it, and then may wait for the interpreter lock while main, holding it,
     waits for them to end.
     """
-    return sum(group._get_sequence_number_for_group() for group in dist.distributed_c10d._world.pg_map)
+    groups: list[Any] = list(dist.distributed_c10d._world.pg_map)  # torch does not type what is asked for here
+    return sum(int(group._get_sequence_number_for_group()) for group in groups)
 
 
 class Net(nn.Module):

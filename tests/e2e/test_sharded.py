@@ -54,7 +54,7 @@ def test_a_piece_of_flat_parameters_is_not_passed_off_as_the_whole(stack: Stack,
     assert "FSDP1's flat parameters" in json.dumps(job)
 
 
-@pytest.mark.parametrize("kind", ["fsdp2_clipped", "tensor_parallel"])
+@pytest.mark.parametrize("kind", ["fsdp2", "fsdp2_clipped", "tensor_parallel"])
 def test_no_collective_is_added(stack: Stack, kind: str) -> None:
     watched = trained(stack, kind)
     path = stack.folder / "alone"

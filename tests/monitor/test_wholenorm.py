@@ -143,6 +143,10 @@ def test_a_column_that_says_nothing_makes_it_unknown(column: str) -> None:
     assert whole_norm(parts, 2) is None
 
 
+def test_more_ranks_than_the_job_is_said_to_have_are_not_left_out() -> None:
+    assert whole_norm({rank: {"grad_square/2x1": 1.0} for rank in range(4)}, 2) is None
+
+
 def test_optimizers_of_one_round_add_up() -> None:
     parts: Parts = {
         0: {"grad_square/2x1": 1.0, "grad_square/2x1/2": 4.0, "grad_norm": 4.0},

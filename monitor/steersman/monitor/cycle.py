@@ -253,6 +253,7 @@ class Cycle:
         return _Turn(unit, answers, views, gone, marks, commands, problems)
 
     def _tick(self, job: Job, clock: float) -> None:
+        job.release(clock)
         if job.end is not None:
             return
         job.tick(clock)

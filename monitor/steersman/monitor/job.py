@@ -16,6 +16,7 @@ from steersman.monitor.ending import End, JobState
 from steersman.monitor.engine import EngineMaker, JobEngine
 from steersman.monitor.errors import RefusedError
 from steersman.monitor.facts import Facts
+from steersman.monitor.gather import Gathering, Ready
 from steersman.monitor.gauges import Gauges
 from steersman.monitor.ledger import Ledger, RankReading
 from steersman.monitor.limits import Limits
@@ -58,6 +59,7 @@ class Job:
     rank_steps: dict[int, int] = field(default_factory=dict)
     last_sample_at: float = 0.0
     lead: int = -1
+    gathering: Gathering = field(default_factory=Gathering)
     gauges: Gauges = field(default_factory=Gauges)
     tail: deque[float] = field(default_factory=lambda: deque(maxlen=_TAIL))
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
@@ -117,6 +119,7 @@ class Job:
             rank_steps={int(r): s for r, s in state["rank_steps"].items()},
             last_sample_at=state["last_sample_at"],
             lead=state["lead"],
+            gathering=Gathering.from_json(state["gathering"]) if "gathering" in state else Gathering(),
             gauges=Gauges(**state["gauges"]),
             tail=deque(state["tail"], maxlen=_TAIL),
             recent=deque(state["recent"], maxlen=_RECENT),
@@ -143,26 +146,32 @@ class Job:
     # ---------------------------------------------------------------- rows, events, acknowledgements
 
     def take(self, rank: int, first_seq: int, samples: Samples, skipped: int, clock: float) -> None:
-        """Rows of one rank, directly after what was taken before, `skipped` lost ones aside."""
-        attempt_id = self.facts.attempt_id
-        self.rows_out.append(RowsWrite(attempt_id, rank, first_seq, samples, skipped))
-        self.high_water[rank] = first_seq + len(samples) - 1
-        if skipped:
-            self.lost[rank] = self.lost.get(rank, 0) + skipped
+        """Rows of one rank, directly after what was taken before, `skipped` lost ones aside.
+
+        Where each rank holds only a part of the gradients, those of the lead rank wait for the others, see `release`.
+        """
         self.touched = True
-        if not len(samples):
-            return
-        self.rank_steps[rank] = int(samples.steps[-1])
-        self.last_sample_at = max(self.last_sample_at, float(samples.times[-1]))
-        if self.end is not None and self.end.state in (JobState.LOST, JobState.DETACHED):
-            self.end = None
-        if self.lead < 0 or rank < self.lead:
-            known = [*self.facts.ranks, rank]
-            self.lead = rank if self.lead >= 0 else min(known)
-        if rank == self.lead:
-            self._follow(first_seq, samples, clock)
-        else:
+        ready = Ready(first_seq, samples, skipped)
+        if len(samples):
+            self._elect(rank)
+            if self.end is not None and self.end.state in (JobState.LOST, JobState.DETACHED):
+                self.end = None
             self.pace.heard_at = clock
+        places = self.gathering.note(rank, samples, self.facts.world_size)
+        if rank == self.lead and self.gathering.active:
+            self.gathering.hold(ready, places, clock)
+            return
+        if rank == self.lead:
+            self.gathering.passed(places)
+        self._admit(rank, ready, clock)
+
+    def release(self, clock: float) -> None:
+        """Take in the lead rank's rows that wait no longer for other ranks."""
+        # Who was attached to counts its steps from there on, and nothing says that ranks do so from the same one.
+        alike = self.facts.way_in != "attach" or self.facts.world_size == 1
+        for ready in self.gathering.release(self.facts.world_size if alike else 0, clock):
+            self.touched = True
+            self._admit(self.lead, ready, clock)
 
     def event(self, event: EventRecord) -> None:
         """Something happened; an event told twice is one event."""
@@ -259,6 +268,7 @@ class Job:
             "rank_steps": {str(r): s for r, s in self.rank_steps.items()},
             "last_sample_at": self.last_sample_at,
             "lead": self.lead,
+            "gathering": self.gathering.to_json(self.lead),
             "gauges": self.gauges.__dict__,
             "tail": list(self.tail),
             "recent": list(self.recent),
@@ -286,6 +296,27 @@ class Job:
         return JobState.SILENT if self.pace.silent(clock) else JobState.RUNNING
 
     # ---------------------------------------------------------------- inside
+
+    def _elect(self, rank: int) -> None:
+        if self.lead >= 0 and rank >= self.lead:
+            return
+        before = self.lead
+        self.lead = rank if before >= 0 else min([*self.facts.ranks, rank])
+        for ready in self.gathering.surrender():
+            self._admit(before, ready, 0.0)
+
+    def _admit(self, rank: int, ready: Ready, clock: float) -> None:
+        first_seq, samples, skipped = ready
+        self.rows_out.append(RowsWrite(self.facts.attempt_id, rank, first_seq, samples, skipped))
+        self.high_water[rank] = first_seq + len(samples) - 1
+        if skipped:
+            self.lost[rank] = self.lost.get(rank, 0) + skipped
+        if not len(samples):
+            return
+        self.rank_steps[rank] = int(samples.steps[-1])
+        self.last_sample_at = max(self.last_sample_at, float(samples.times[-1]))
+        if rank == self.lead:
+            self._follow(first_seq, samples, clock)
 
     def _follow(self, first_seq: int, samples: Samples, clock: float) -> None:
         self.pace.rows(samples.steps.tolist(), samples.times.tolist(), clock)

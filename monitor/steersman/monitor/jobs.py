@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from steersman.monitor.control import Policy
 from steersman.monitor.engine import EngineMaker
@@ -12,6 +12,8 @@ from steersman.monitor.facts import Facts
 from steersman.monitor.job import Job
 from steersman.monitor.ledger import Ledger
 from steersman.monitor.store.contract import Store
+from steersman.monitor.wholenorm import OWN, PREFIX
+from steersman.rules.samples import Samples
 
 
 class Jobs:
@@ -112,8 +114,14 @@ class Jobs:
         if restored is None:
             return None
         job = Job.resume(restored, self._ledger(restored.job.name), self.maker)
+        job.gathering.refill(job.lead, job.facts.world_size, lambda step: self._parts(attempt_id, step))
         self._jobs[attempt_id] = job
         return job
+
+    def _parts(self, attempt_id: str, from_step: int) -> dict[str, Mapping[int, Samples]]:
+        """What the store has of the ranks' gradient norms from a step on."""
+        names = [s.name for s in self.store.list_series(attempt_id) if s.name == OWN or s.name.startswith(PREFIX)]
+        return {name: self.store.series(attempt_id, name, from_step=from_step) for name in names}
 
     def _ledger(self, name: str) -> Ledger:
         # One for all attempts of a name: they share the chain.

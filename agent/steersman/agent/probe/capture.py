@@ -7,6 +7,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import torch
 
+from .placement import Share, joined, share_of
 from .ring import HostRing, Slot, peek
 
 _thread = threading.get_ident
@@ -16,7 +17,7 @@ _MOST_SCALED, _MOST_THREADS = 64, 256
 class Clip(NamedTuple):
     """One clip by the job: the norm before it, of how many gradients, and to what (0: unknown)."""
 
-    norm: torch.Tensor
+    norm: Any  # a tensor, or this rank's Share where the gradients lie over several
     tensors: int
     most: float
 
@@ -40,6 +41,7 @@ class Gathered:
     divisor: Optional[float] = None
     clips: Sequence[Clip] = ()  # of the gradients that the next step will use
     norm: Optional[torch.Tensor] = None  # the last that was computed: for clipping, perhaps
+    share: Optional[Tuple[Share, int]] = None  # the same of gradients that lie over several ranks, and of how many
     scaled: Sequence[Tuple[torch.Tensor, torch.Tensor]] = ()  # what a GradScaler made of losses, and these
     scale: Any = None
     undo: Tuple[int, int, float] = (0, 0, 0.0)
@@ -72,6 +74,9 @@ class Gathered:
             return None
         if len(clips) == 1:
             return clips[0]
+        shares = [clip.norm for clip in clips if isinstance(clip.norm, Share)]
+        if shares:
+            return Clip(joined(shares) if len(shares) == len(clips) else Share(shares[0].local, None), tensors, 0.0)
         whole: torch.Tensor = torch.linalg.vector_norm(torch.stack([clip.norm.float() for clip in clips]))
         return Clip(whole, tensors, 0.0)
 
@@ -233,9 +238,12 @@ class Capture:
             mine.close(self._ring)
         return mine
 
-    def norm(self, total: Any, norm_type: float) -> None:
-        """Somebody computed a norm of gradients; kept in case it is used for clipping."""
-        self._mine().norm = total if norm_type == 2.0 and type(total) is torch.Tensor else None
+    def norm(self, total: Any, norm_type: float, tensors: int = -1) -> None:
+        """Somebody computed a norm of so many gradients; kept in case it is used for clipping."""
+        mine = self._mine()
+        mine.norm = total if norm_type == 2.0 and type(total) is torch.Tensor else None
+        share = share_of(total) if mine.norm is None and norm_type == 2.0 else None
+        mine.share = None if share is None else (share, tensors)
 
     def clipped(self, total: Any, tensors: int, most: float) -> None:
         """The job clips so many gradients, whose norm this is, to that."""
@@ -243,12 +251,19 @@ class Capture:
         if total is mine.norm and type(total) is torch.Tensor and total.dim() == 0:
             mine.clips = (*mine.clips, Clip(total.detach(), tensors, most))
             mine.plain = False
-        mine.norm = None
+        elif mine.share is not None and mine.share[1] in (-1, tensors):
+            # Whatever the job made of it since: mostly it asked the other ranks, which knows no more than they send.
+            mine.clips = (*mine.clips, Clip(mine.share[0], tensors, 0.0))
+            mine.plain = False
+        mine.norm = mine.share = None
 
     def unscale(self, scale: Any) -> None:
         """The norms by which the job clipped were those of gradients that still were multiplied by this."""
         mine = self._mine()
-        mine.clips = tuple(Clip(norm / scale, tensors, 0.0) for norm, tensors, _ in mine.clips)
+        mine.clips = tuple(
+            Clip(norm.over(scale) if isinstance(norm, Share) else norm / scale, tensors, 0.0)
+            for norm, tensors, _ in mine.clips
+        )
 
     def validation(self, value: Any) -> None:
         """A loss function ran without grad."""

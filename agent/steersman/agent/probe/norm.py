@@ -28,12 +28,14 @@ class GradientNorm:
 
     Args:
         ring: brings it to the host.
+        whole: whether this rank's gradients are the job's; where they are a part, their norm is not its norm.
     """
 
-    __slots__ = ("_count", "_dtype", "_flat", "_host", "_ring", "_small", "flat", "known", "square")
+    __slots__ = ("_count", "_dtype", "_flat", "_host", "_ring", "_small", "_whole", "flat", "known", "square")
 
-    def __init__(self, ring: HostRing) -> None:
+    def __init__(self, ring: HostRing, whole: bool = True) -> None:
         self._ring = ring
+        self._whole = whole
         self._count = -1
         self._host = False
         self._small = False
@@ -91,9 +93,9 @@ class GradientNorm:
     def _look(self, gradients: List[torch.Tensor]) -> None:
         self._count = len(gradients)
         kinds = {(g.device, g.dtype) for g in gradients}
-        # Sparse gradients, shards of a distributed tensor, several devices: the norm is unknown rather than wrong.
+        # Sparse gradients, several devices: the norm is unknown rather than wrong. Of shards see sharded.py.
         self.known = all(type(g) is torch.Tensor and g.layout == torch.strided for g in gradients)
-        self.known = self.known and len({device for device, _ in kinds}) == 1
+        self.known = self.known and self._whole and len({device for device, _ in kinds}) == 1
         self._small, self._flat = False, None
         if not self.known:
             return

@@ -130,7 +130,7 @@ class Patches:
             total = original(tensors, norm_type, *args, **kwargs)
             if not self.asleep and not guard.off:
                 try:
-                    capture.norm(total, float(norm_type))
+                    capture.norm(total, float(norm_type), len(tensors) if isinstance(tensors, (list, tuple)) else -1)
                 except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
                     guard.failed("in clip_grad_norm_")
             return total

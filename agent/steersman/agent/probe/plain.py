@@ -87,6 +87,8 @@ class PlainSteps(Steps):
                 row.present = _WHOLE | 1 << GRAD_NORM
             elif value is not None:
                 row.add_norm(value)
+            elif not norm.known:
+                seen.shards.measure(optimizer, gradients, None, row, self._rows, self._say)
         every *= self._sample_every
         if seen.direction.watched or seen.count % every == every - 1:
             self._sample(seen, optimizer, row, every)

@@ -11,6 +11,7 @@ from .direction import Direction
 from .effect import effect_of
 from .norm import GradientNorm
 from .ring import HostRing
+from .sharded import Shards, apart
 
 
 class Seen:
@@ -25,7 +26,7 @@ class Seen:
 
     __slots__ = (
         "captured", "columns", "count", "cuda", "direction", "handles", "judgement", "norm", "number", "post_id",
-        "pre_id", "ref",
+        "pre_id", "ref", "shards",
     )  # fmt: skip
 
     def __init__(self, optimizer: Any, ring: HostRing, forget: Optional[Callable[[], None]] = None) -> None:
@@ -45,7 +46,8 @@ class Seen:
         self.captured = False
         self.cuda = any(p.device.type == "cuda" for group in optimizer.param_groups for p in group["params"])
         self.judgement = effect_of(optimizer)
-        self.norm = GradientNorm(ring)
+        self.shards = Shards(ring, apart(optimizer))
+        self.norm = GradientNorm(ring, whole=self.shards.apart is None)
         self.handles: List[Any] = []
         self.pre_id = self.post_id = -1
 

@@ -178,13 +178,18 @@ class Steps(Rounds):
             clip = gathered.clip(len(gradients)) if gathered is not None and clips else None
             found: Optional[Number] = None
             if clip is not None:
-                found = self._ring.bring(clip.norm)
+                if type(clip.norm) is torch.Tensor:
+                    found = self._ring.bring(clip.norm)
+                elif row is not None:
+                    seen.shards.clipped(clip.norm, row, self._rows, self._say)
                 if row is not None and clip.most > 0 and not row.norms:
                     column = self._rows.column("clipped_norm")
                     row.widen(self._rows.width)
                     row.clipped = (column, clip.most) if column >= 0 else None
             elif wanted:
                 found = norm.take(gradients, scale)
+                if not norm.known and row is not None:
+                    seen.shards.measure(optimizer, gradients, scale, row, self._rows, self._say)
                 self._kind |= NORM
             if row is not None and found is not None:
                 if type(found) is float and not row.norms:

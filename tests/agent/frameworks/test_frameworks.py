@@ -23,6 +23,7 @@ from steersman.v1 import types_pb2
 TRAININGS = Path(__file__).parent / "trainings.py"
 STOPPED = ("huggingface_breaks", "lightning_breaks")
 FOUND = ("huggingface", "huggingface_plain", "lightning_fits", "fabric", "accelerates")
+ACCUMULATED = ("huggingface_accumulates", "lightning_accumulates")
 WATCHED = (*FOUND, "lightning_under_its_old_name")
 
 
@@ -73,7 +74,7 @@ def train(folder: Path, *names: str) -> dict[str, Trained]:
 def trained() -> Iterator[dict[str, Trained]]:
     """All trainings, by their names; with a + those that were given Steersman's callback."""
     folder = Path(tempfile.mkdtemp(prefix="sm-"))
-    with_callback = [f"+{name}" for name in (*WATCHED, "huggingface_accumulates", *STOPPED)]
+    with_callback = [f"+{name}" for name in (*WATCHED, *ACCUMULATED, *STOPPED)]
     yield train(folder, *FOUND, *with_callback)
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -119,6 +120,13 @@ def test_accumulated_micro_batches_are_one_step(trained: dict[str, Trained]) -> 
         one = trained[f"+{name}"]
         assert one.series("backward_calls") == [2.0] * 12
         assert one.series("grad_norm") == pytest.approx(one.said["grad_norm"], rel=1e-5)
+        assert one.series("loss") == pytest.approx(one.said["loss"], rel=1e-4)
+    one = trained["+lightning_accumulates"]
+    assert one.series("backward_calls") == [2.0] * 6
+    batches = one.said["loss"]
+    assert one.series("loss") == pytest.approx(
+        [(a + b) / 2 for a, b in zip(*[iter(batches)] * 2, strict=True)], rel=1e-5
+    )
 
 
 @pytest.mark.parametrize(

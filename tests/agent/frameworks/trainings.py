@@ -193,6 +193,7 @@ def fit(package: Any, **more: Any) -> Log:
         enable_progress_bar=False,
         enable_model_summary=False,
         gradient_clip_val=0.5,
+        accumulate_grad_batches=more.get("accumulates", 1),
         num_sanity_val_steps=1,
         callbacks=callbacks,
         default_root_dir=os.environ["HOME"],
@@ -209,6 +210,10 @@ def lightning_fits() -> Log:
 
 def lightning_under_its_old_name() -> Log:
     return fit(pytorch_lightning)
+
+
+def lightning_accumulates() -> Log:
+    return fit(lightning.pytorch, accumulates=2)
 
 
 def lightning_breaks() -> Log:
@@ -293,6 +298,7 @@ TRAININGS: dict[str, Callable[[], Log]] = {
         huggingface_breaks,
         lightning_fits,
         lightning_under_its_old_name,
+        lightning_accumulates,
         lightning_breaks,
         fabric,
         accelerates,

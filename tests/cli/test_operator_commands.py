@@ -250,6 +250,16 @@ def test_a_job_that_ended_says_how(run: Run, operators: ScriptedOperators) -> No
     assert "killed by signal 9: out of memory" in run("show", "char-lm")[1]
 
 
+def test_while_a_ramp_goes_on_the_factor_and_the_jobs_own_lr_are_those_of_now(
+    operators: ScriptedOperators, run: Run
+) -> None:
+    for job in operators.jobs:
+        job.lr, job.own_lr, job.total_factor = 0.04, 0.05, 0.5
+    _, out, _ = run("show", "char-lm")
+    assert "0.04 ×0.8" in out
+    assert "the job's own: 0.05" in out
+
+
 def _write_shapes() -> None:
     """Writes shapes.json anew: call it by hand after a change that is wanted, and read the difference."""
     import io

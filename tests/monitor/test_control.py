@@ -175,7 +175,7 @@ def test_a_cut_is_kept_unless_it_is_worse() -> None:
             c.acknowledge(ack(command.adjustment_id, "applied", 60, 1.0), at(60))
         judged = c.find(judged.id)
         assert judged.state is state
-        assert "3 was foretold without the change, at most 3.3" in judged.detail
+        assert "up to 3.3 was foretold without the change, 3 on average" in judged.detail
         assert c.in_force == (Overlay("factor", 0.5) if state is S.KEPT else Overlay())
 
 

@@ -54,6 +54,7 @@ def job(name: str = "char-lm", **changes: Any) -> operator_pb2.Job:
         "loss": 3.2,
         "grad_norm": float("nan"),
         "lr": 0.01,
+        "own_lr": 0.01,
         "val_loss": float("nan"),
         "steps_per_second": 7.5,
         "total_factor": 1.0,

@@ -90,6 +90,7 @@ def job(name: str, **changes: object) -> views.Job:
         loss=1.482,
         grad_norm=0.71,
         lr=3e-4,
+        own_lr=None,
         val_loss=None,
         steps_per_second=7.9,
         total_factor=1.0,

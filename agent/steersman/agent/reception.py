@@ -181,7 +181,7 @@ class Reception:
                 exit_code=code,
                 signal=signal,
                 time=float(message.get("time") or self._clock()),
-                message=f"killed by signal {signal}" if signal else f"exit code {code}",
+                message="",
             )
             one.ends(end, self._clock())
             one.save()

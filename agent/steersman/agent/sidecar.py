@@ -200,6 +200,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--socket", help="path of the socket to listen on")
     parser.add_argument("--detach", action="store_true", help="go on in the background")
     given = parser.parse_args(arguments)
+    # `run` starts us while it has signals blocked.
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     places = paths.places()
     try:
         paths.private(places.runtime)

@@ -65,7 +65,7 @@ def command(
     timeout: float,
     json_output: bool,
 ) -> None:
-    r"""Watch a training job that already runs, with no preparation at all.
+    """Watch a training job that already runs, with no preparation at all.
 
     Returns when the first sample has arrived. Where it cannot be done it says why before anything is touched, as
     `steersman preflight PID` does.
@@ -73,7 +73,7 @@ def command(
     \b
     steersman attach 4711
     steersman attach 4700 --all --job big      # 4700 is torchrun: all ranks below it
-    """
+    """  # noqa: D301 - click wants the character itself
     from steersman.agent import Limits
     from steersman.agent.attach import (
         Attacher,

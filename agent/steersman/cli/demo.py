@@ -60,8 +60,9 @@ def command(lr: float, seed: int, steps: int, dashboard: bool | None, as_json: b
     def say(sentence: str) -> None:
         click.echo(stamp(sentence), err=as_json)
 
-    # A service manager's or a timeout's SIGTERM ends it as Ctrl-C does: nothing may be left behind.
-    signal.signal(signal.SIGTERM, _interrupt)
+    # A service manager's SIGTERM and a closed terminal's SIGHUP end it as Ctrl-C does: nothing may be left behind.
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, _interrupt)
     with Voyage(Settings(lr, seed, steps), say) as voyage:
         if show:
             _follow_on_dashboard(voyage, stamp)
@@ -147,4 +148,4 @@ def _print(lr: float, outcomes: Mapping[str, Outcome], judgement: Judgement, sec
     for reason in judgement.reasons:
         console.print(f"  {reason}", markup=False)
     word = "as it should be" if judgement.passed else "NOT as it should be"
-    console.print(f"The learning rate {lr:g} is {judgement.expected} for this job. {word}, in {seconds:.0f} s.")
+    console.print(f"The learning rate {lr:g} is {judgement.expected} for this job: {word}, in {seconds:.0f} s.")

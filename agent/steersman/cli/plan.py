@@ -55,7 +55,7 @@ def plan(job: views.Job, kind: str, value: float | None, over_steps: int, total:
         over_steps: length of the ramp.
         total: the total factor as the daemon computed it, where it did.
     """
-    own = None if job.lr is None else job.lr / job.total_factor
+    own = _own(job)
     if kind == "scale" and value is not None:
         total = job.total_factor * value if total is None else total
         after = None if own is None else own * total
@@ -68,6 +68,12 @@ def plan(job: views.Job, kind: str, value: float | None, over_steps: int, total:
     else:
         after, total = job.lr, job.total_factor if total is None else total
     return Plan(job.lr, after, total, over_steps, job.limits, _outside(job.limits, after, total))
+
+
+def _own(job: views.Job) -> float | None:
+    if job.own_lr is not None or job.lr is None:
+        return job.own_lr
+    return job.lr / job.total_factor  # from a daemon that does not tell
 
 
 def plan_for(job: views.Job, adjustment: views.Adjustment) -> Plan:
@@ -89,7 +95,8 @@ def plan_revert(job: views.Job, adjustments: Sequence[views.Adjustment], adjustm
             break
         if other.in_force and other.attempt_id == adjustment.attempt_id:
             total = 1.0 if other.kind == "release" else other.total_factor or 1.0
-    after = None if job.lr is None else job.lr / job.total_factor * total
+    own = _own(job)
+    after = None if own is None else own * total
     return Plan(job.lr, after, total, 0, job.limits, "")
 
 

@@ -53,8 +53,8 @@ def clock(seconds: float | None) -> str:
 def lr_text(job: views.Job) -> Text:
     """The learning rate in force, with the factor where an overlay is."""
     text = Text(number(job.lr))
-    if job.total_factor != 1.0:
-        text.append(f" {factor(job.total_factor)}", "bold green")
+    if job.factor_now != 1.0:
+        text.append(f" {factor(job.factor_now)}", "bold green")
     return text
 
 
@@ -134,8 +134,8 @@ def job_facts(job: views.Job) -> Table:
     if job.steps_per_second is not None and job.live:
         step += f"  ({number(job.steps_per_second, 3)} steps/s)"
     lr = lr_text(job)
-    if job.total_factor != 1.0 and job.lr is not None:
-        lr.append(f"  the job's own: {number(job.lr / job.total_factor)}", "dim")
+    if job.own_lr is not None and job.own_lr != job.lr:
+        lr.append(f"  the job's own: {number(job.own_lr)}", "dim")
     ranks = f"{job.ranks_seen} of {job.world_size}" if job.world_size != job.ranks_seen else str(job.world_size)
     rows: list[tuple[str, RenderableType]] = [
         ("state", Text(how_it_ended(job), STATE_STYLES.get(job.state, ""))),

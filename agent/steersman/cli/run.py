@@ -45,14 +45,14 @@ def command(
     quiet: bool,
     words: tuple[str, ...],
 ) -> int:
-    r"""Run a training command under Steersman, with no change to its code.
+    """Run a training command under Steersman, with no change to its code.
 
     The exit code is the command's own. With no daemon the job runs unharmed, and its rows wait on disk.
 
     \b
     steersman run -- python train.py --lr 0.1
     steersman run --policy auto --job big -- torchrun --nproc-per-node 8 train.py
-    """
+    """  # noqa: D301 - click wants the character itself
     from steersman.agent import Limits
     from steersman.agent.launch import Launch, end_like, job_name, run
     from steersman.agent.paths import places

@@ -158,6 +158,7 @@ def job(message: operator_pb2.Job) -> views.Job:
         loss=_number(message.loss),
         grad_norm=_number(message.grad_norm),
         lr=_number(message.lr),
+        own_lr=_number(message.own_lr) if message.HasField("own_lr") else None,
         val_loss=_number(message.val_loss),
         steps_per_second=_number(message.steps_per_second),
         total_factor=message.total_factor or 1.0,

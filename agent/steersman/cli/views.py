@@ -123,6 +123,7 @@ class Job:
     loss: float | None
     grad_norm: float | None
     lr: float | None
+    own_lr: float | None
     val_loss: float | None
     steps_per_second: float | None
     total_factor: float
@@ -135,6 +136,13 @@ class Job:
     recent_loss: tuple[float | None, ...]
     way_in: str
     agent_connected: bool
+
+    @property
+    def factor_now(self) -> float:
+        """What the learning rate in force is of the job's own; `total_factor` is what a ramp ends at."""
+        if self.lr is None or not self.own_lr:
+            return self.total_factor
+        return self.lr / self.own_lr
 
     @property
     def live(self) -> bool:

@@ -138,7 +138,7 @@ class Probation:
                 return Judgement(
                     False,
                     f"worse than foretold for {self.seen} steps on end: the smoothed loss is {self.smooth:.4g} at step "
-                    f"{step}, where {self._foretold(mean, high)}",
+                    f"{step}; {self._foretold(mean, high)}",
                 )
         if self.seen < self.points:
             return None
@@ -171,8 +171,8 @@ class Probation:
 
     def _foretold(self, mean: float, high: float) -> str:
         if self.expected.source == "level":
-            return f"it was {mean:.4g} before the change, at most {high:.4g} with its noise"
-        return f"{mean:.4g} was foretold without the change, at most {high:.4g}"
+            return f"before the change it was {mean:.4g}, up to {high:.4g} with its noise"
+        return f"up to {high:.4g} was foretold without the change, {mean:.4g} on average"
 
     def _end(self, step: int, mean: float, high: float) -> Judgement:
         if 2 * self.broken > self.seen or math.isnan(self.smooth):
@@ -185,6 +185,6 @@ class Probation:
         word = "not worse" if kept else "worse"
         return Judgement(
             kept,
-            f"{word} than foretold after {self.seen} steps: the smoothed loss is {self.smooth:.4g} at step {step}, "
-            f"where {self._foretold(mean, high)}",
+            f"{word} than foretold after {self.seen} steps: the smoothed loss is {self.smooth:.4g} at step {step}; "
+            f"{self._foretold(mean, high)}",
         )

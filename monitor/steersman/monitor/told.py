@@ -98,6 +98,7 @@ def job(seen: JobView) -> pb.Job:
         loss=seen.loss,
         grad_norm=seen.grad_norm,
         lr=seen.lr[0][1] if seen.lr else math.nan,
+        own_lr=None if math.isnan(seen.own_lr) else seen.own_lr,
         val_loss=seen.val_loss[0][1] if seen.val_loss else math.nan,
         steps_per_second=seen.steps_per_second,
         total_factor=seen.total_factor,

@@ -32,6 +32,7 @@ class JobView:
     loss: float
     grad_norm: float
     lr: tuple[tuple[str, float], ...]
+    own_lr: float
     val_loss: tuple[tuple[str, float], ...]
     steps_per_second: float
     total_factor: float
@@ -69,6 +70,7 @@ def view(job: Job, clock: float, *, connected: bool) -> JobView:
         loss=gauges.smooth_loss,
         grad_norm=gauges.grad_norm,
         lr=tuple(gauges.lr.items()),
+        own_lr=own[0] if own else math.nan,
         val_loss=tuple(gauges.val_loss.items()),
         steps_per_second=math.nan if job.end else job.pace.steps_per_second(),
         total_factor=job.control.in_force.factor(own[0] if own else math.nan),

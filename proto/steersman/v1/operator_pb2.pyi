@@ -91,6 +91,7 @@ class Job(google.protobuf.message.Message):
     RECENT_LOSS_FIELD_NUMBER: builtins.int
     WAY_IN_FIELD_NUMBER: builtins.int
     AGENT_CONNECTED_FIELD_NUMBER: builtins.int
+    OWN_LR_FIELD_NUMBER: builtins.int
     name: builtins.str
     attempt_id: builtins.str
     attempt: builtins.int
@@ -135,6 +136,8 @@ class Job(google.protobuf.message.Message):
     way_in: builtins.str
     agent_connected: builtins.bool
     """whether an adjustment could reach the job now"""
+    own_lr: builtins.float
+    """what the job's own schedule says, first group; absent where unknown"""
     @property
     def limits(self) -> steersman.v1.types_pb2.Limits: ...
     @property
@@ -183,9 +186,11 @@ class Job(google.protobuf.message.Message):
         recent_loss: collections.abc.Iterable[builtins.float] | None = ...,
         way_in: builtins.str = ...,
         agent_connected: builtins.bool = ...,
+        own_lr: builtins.float | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["diagnosis", b"diagnosis", "limits", b"limits"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["agent_connected", b"agent_connected", "attempt", b"attempt", "attempt_id", b"attempt_id", "command", b"command", "diagnosis", b"diagnosis", "end_message", b"end_message", "ended_at", b"ended_at", "exit_code", b"exit_code", "findings", b"findings", "grad_norm", b"grad_norm", "host", b"host", "last_sample_at", b"last_sample_at", "limits", b"limits", "loss", b"loss", "lr", b"lr", "name", b"name", "planned_steps", b"planned_steps", "policy", b"policy", "ranks_seen", b"ranks_seen", "recent_loss", b"recent_loss", "rows", b"rows", "rows_lost", b"rows_lost", "signal", b"signal", "started_at", b"started_at", "state", b"state", "step", b"step", "steps_per_second", b"steps_per_second", "total_factor", b"total_factor", "user", b"user", "val_loss", b"val_loss", "waiting_adjustments", b"waiting_adjustments", "way_in", b"way_in", "world_size", b"world_size"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_own_lr", b"_own_lr", "diagnosis", b"diagnosis", "limits", b"limits", "own_lr", b"own_lr"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_own_lr", b"_own_lr", "agent_connected", b"agent_connected", "attempt", b"attempt", "attempt_id", b"attempt_id", "command", b"command", "diagnosis", b"diagnosis", "end_message", b"end_message", "ended_at", b"ended_at", "exit_code", b"exit_code", "findings", b"findings", "grad_norm", b"grad_norm", "host", b"host", "last_sample_at", b"last_sample_at", "limits", b"limits", "loss", b"loss", "lr", b"lr", "name", b"name", "own_lr", b"own_lr", "planned_steps", b"planned_steps", "policy", b"policy", "ranks_seen", b"ranks_seen", "recent_loss", b"recent_loss", "rows", b"rows", "rows_lost", b"rows_lost", "signal", b"signal", "started_at", b"started_at", "state", b"state", "step", b"step", "steps_per_second", b"steps_per_second", "total_factor", b"total_factor", "user", b"user", "val_loss", b"val_loss", "waiting_adjustments", b"waiting_adjustments", "way_in", b"way_in", "world_size", b"world_size"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_own_lr", b"_own_lr"]) -> typing.Literal["own_lr"] | None: ...
 
 global___Job = Job
 

@@ -124,14 +124,14 @@ _HEADLINES = {
 }
 
 _REFUTED = {
-    Verdict.HEALTHY: "A rule that fires.",
-    Verdict.TOO_SHORT: "More points.",
-    Verdict.UNDETERMINED: "More points, or a rule that fires.",
-    Verdict.LR_TOO_HIGH: "A loss that falls again at this learning rate, or that falls no faster at a lower one.",
-    Verdict.LR_TOO_LOW: "A cosine of successive steps below 0.05, or a loss that rises at twice the learning rate.",
-    Verdict.DIVERGED: "The loss coming back to its best by itself.",
-    Verdict.NONFINITE: "Finite losses from now on.",
-    Verdict.SPIKE: "A loss that does not come back within 64 points.",
-    Verdict.PLATEAU: "An improvement whose lower bound is above 0.03 nats per e-fold of steps.",
-    Verdict.OVERFITTING: "A validation loss below its best, for instance after the learning rate has been lowered.",
+    Verdict.HEALTHY: "a rule that fires",
+    Verdict.TOO_SHORT: "more points",
+    Verdict.UNDETERMINED: "more points, or a rule that fires",
+    Verdict.LR_TOO_HIGH: "a loss that falls again at this learning rate, or that falls no faster at a lower one",
+    Verdict.LR_TOO_LOW: "a cosine of successive steps below 0.05, or a loss that rises at twice the learning rate",
+    Verdict.DIVERGED: "the loss coming back to its best by itself",
+    Verdict.NONFINITE: "finite losses from now on",
+    Verdict.SPIKE: "a loss that does not come back within 64 points",
+    Verdict.PLATEAU: "an improvement whose lower bound is above 0.03 nats per e-fold of steps",
+    Verdict.OVERFITTING: "a validation loss below its best, for instance after the learning rate has been lowered",
 }

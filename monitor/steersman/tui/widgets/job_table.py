@@ -66,10 +66,10 @@ def cell(job: views.Job, column: Column) -> tuple[str, str]:
         case "spark":
             return sparkline(job.recent_loss, column.width), TRAIN if job.live else DIM
         case "lr":
-            steered = job.total_factor != 1.0
+            steered = job.factor_now != 1.0
             text = number(job.lr, 3)
             if steered and column.width >= 16:
-                text += f" {factor(job.total_factor)}"
+                text += f" {factor(job.factor_now)}"
             return text, (GOOD if steered else "") if job.live else DIM
         case _:
             return _diagnosis(job)

@@ -76,7 +76,7 @@ def diagnosis_text(job: views.Job) -> Text:
     for sentence in diagnosis.evidence_against:
         text.append("\n− ", f"bold {NOTICE}").append(sentence)
     if diagnosis.would_refute:
-        text.append("\nrefuted if ", DIM).append(diagnosis.would_refute)
+        text.append("\nwould refute it: ", DIM).append(diagnosis.would_refute)
     return text
 
 
@@ -154,8 +154,8 @@ def job_line(job: views.Job, width: int) -> Text:
             text.append(" ").append("━" * full, GOOD).append("━" * (20 - full), "#2a3641")
         text.append(f" {percent(share)}", DIM)
     text.append("  LR ", DIM).append(number(job.lr, 3), "bold")
-    if job.total_factor != 1.0:
-        text.append(f" {factor(job.total_factor)} of its own", GOOD)
+    if job.factor_now != 1.0:
+        text.append(f" {factor(job.factor_now)} of its own", GOOD)
     if job.live and job.steps_per_second is not None:
         text.append(f"  {number(job.steps_per_second, 3)} steps/s", DIM)
     text.append(f"  policy {job.policy}", DIM)

@@ -287,11 +287,13 @@ async def test_ctrl_c_at_a_terminal_reaches_the_command_once(home: Home, daemon:
 async def test_an_agent_that_run_started_ends_when_it_is_asked_to(
     home: Home, daemon: FakeTelemetry, until: Until
 ) -> None:
-    code, _, err = await home.done("run", "--daemon", daemon.address, "--", "true")
-    assert code == 0, err
+    running = await home.run("run", "--daemon", daemon.address, "--", "sleep", "600")
+    await until(lambda: home.agents())
     (agent,) = home.agents()
     os.kill(agent, signal.SIGTERM)
-    await until(lambda: not home.agents())
+    await until(lambda: agent not in home.agents())
+    running.terminate()
+    await running.wait()
 
 
 async def test_a_run_that_is_killed_takes_its_command_along(home: Home, daemon: FakeTelemetry, until: Until) -> None:

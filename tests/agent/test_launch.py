@@ -285,10 +285,10 @@ async def test_ctrl_c_at_a_terminal_reaches_the_command_once(home: Home, daemon:
 
 
 async def test_an_agent_that_run_started_ends_when_it_is_asked_to(
-    home: Home, daemon: FakeTelemetry, until: Until
+    home: Home, script: Path, daemon: FakeTelemetry, until: Until
 ) -> None:
-    running = await home.run("run", "--daemon", daemon.address, "--", "sleep", "600")
-    await until(lambda: home.agents())
+    running = await home.run("run", "--daemon", daemon.address, "--", PY, str(script), "6000", "0.01")
+    await until(lambda: any(seen.rows for seen in daemon.jobs.values()))
     (agent,) = home.agents()
     os.kill(agent, signal.SIGTERM)
     await until(lambda: agent not in home.agents())

@@ -179,8 +179,33 @@ def test_revert_takes_the_newest_in_force_of_a_job(run: Run, operators: Scripted
     ]
     code, out, _ = run("revert", "char-lm", "--reason", "enough")
     assert code == 0
-    assert "reverted" in out
+    assert "is reverted (enough)" in out
     assert (operators.asked[0].adjustment_id, operators.asked[0].reason) == ("adj-2", "enough")
+
+
+def test_revert_says_the_last_state_unless_it_is_not_to_wait(run: Run, operators: ScriptedOperators) -> None:
+    operators.adjustments = [adjustment(id="adj-1", state=types_pb2.ADJUSTMENT_STATE_KEPT)]
+    code, out, _ = run("revert", "adj-1", "--no-wait", "--json")
+    assert (code, json.loads(out)["adjustment"]["state"]) == (0, "kept")
+    operators.adjustments = [adjustment(id="adj-1", state=types_pb2.ADJUSTMENT_STATE_KEPT)]
+    code, out, _ = run("revert", "adj-1", "--json")
+    assert (code, json.loads(out)["adjustment"]["state"]) == (0, "reverted")
+
+
+@pytest.mark.parametrize(
+    ("detail", "code", "said"),
+    [
+        ("being taken back: enough", 1, "adjustment adj-1 was not taken back within 0.3 s"),
+        ("could not be taken back: no optimizer", 5, "adj-1 of job char-lm could not be taken back: no optimizer"),
+    ],
+)
+def test_revert_that_never_comes_or_that_the_job_refuses(
+    run: Run, operators: ScriptedOperators, detail: str, code: int, said: str
+) -> None:
+    operators.adjustments = [adjustment(id="adj-1", state=types_pb2.ADJUSTMENT_STATE_APPLIED)]
+    operators.undone = (types_pb2.ADJUSTMENT_STATE_APPLIED, detail)
+    got, _, err = run("revert", "adj-1", "--timeout", "0.3")
+    assert (got, said in err) == (code, True), err
 
 
 def test_nothing_to_decide_is_exit_code_4(run: Run, operators: ScriptedOperators) -> None:

@@ -110,6 +110,7 @@ class ScriptedOperators(operator_pb2_grpc.OperatorServiceServicer):
         self.adjustments = [adjustment()]
         self.asked: list[Any] = []
         self.outcome = types_pb2.ADJUSTMENT_STATE_PROBATION
+        self.undone: tuple[Any, str] = (types_pb2.ADJUSTMENT_STATE_REVERTED, "enough")
         self.refuse = ""
         self.ledger_prev = "0" * 64
 
@@ -202,7 +203,10 @@ class ScriptedOperators(operator_pb2_grpc.OperatorServiceServicer):
 
     async def RevertAdjustment(self, request: Any, context: Any) -> Any:
         self.asked.append(request)
-        decided = self._decided(request.adjustment_id, types_pb2.ADJUSTMENT_STATE_REVERTED)
+        known = next(a for a in self.adjustments if a.id == request.adjustment_id)
+        decided = self._decided(request.adjustment_id, known.state)
+        decided.detail = f"being taken back: {request.reason}"
+        known.state, known.detail = self.undone
         return operator_pb2.RevertAdjustmentResponse(adjustment=decided)
 
     async def GetLedger(self, request: Any, context: Any) -> Any:

@@ -53,6 +53,19 @@ async def test_enter_opens_the_job_under_the_cursor_and_escape_goes_back() -> No
         assert isinstance(app.screen, OverviewScreen)
 
 
+@pytest.mark.parametrize("before", [(), ("question_mark",), ("a",)], ids=["job", "help", "question"])
+async def test_ctrl_c_ends_it_as_interrupted_whatever_is_on_top(before: tuple[str, ...]) -> None:
+    feed = scenes.firing()
+    app = dashboard(feed, "char-lm")
+    async with app.run_test(size=(100, 30)) as pilot:
+        await until(pilot, lambda: app.board.ready and isinstance(app.screen, JobScreen), "ready")
+        await pilot.press(*before)
+        await until(pilot, lambda: isinstance(app.screen, JobScreen) is not bool(before), "what is on top")
+        await pilot.press("ctrl+c")
+        await until(pilot, lambda: app._exit, "the end")
+    assert (app.return_code, feed.decided) == (130, [])
+
+
 @pytest.mark.parametrize(("key", "verb"), [("a", "approve"), ("x", "reject")])
 async def test_a_decision_is_asked_for_and_says_what_will_happen(key: str, verb: str) -> None:
     feed = scenes.firing()

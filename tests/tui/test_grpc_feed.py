@@ -44,8 +44,9 @@ async def test_questions_and_decisions() -> None:
         assert points.steps.tolist() == [0, 1, 2]
         assert math.isnan(points.values[1])
         assert (await feed.detail("char-lm")).events[0].message == "first sample"
-        for verb, state in (("approve", "approved"), ("reject", "refused"), ("revert", "reverted")):
+        for verb, state in (("approve", "approved"), ("reject", "refused")):
             assert (await feed.decide(verb, "adj-7f3a")).state == state
+            assert (await feed.decide("revert", "adj-7f3a")).detail.startswith("being taken back")
         servicer.refuse = "it was decided by somebody else"
         with pytest.raises(FeedError, match="somebody else"):
             await feed.decide("approve", "adj-7f3a")

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import sys
-import time
-from typing import TYPE_CHECKING
 
 import click
 
 from steersman.cli.errors import CommandError, RefusedError, UsageError
-from steersman.cli.options import daemon_option, json_option
-
-if TYPE_CHECKING:
-    from steersman.cli import views
-    from steersman.cli.client import OperatorClient
+from steersman.cli.options import daemon_option, json_option, wait_options
 
 _SETTLED = frozenset({"applied", "probation", "kept", "reverted", "refused", "expired"})
 
@@ -41,15 +35,7 @@ _HELP = """Change a job's learning rate, within the limits of its owner.
 @click.option("--reason", default="", help="Why, for the ledger.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Check with the daemon and say what would be done; do nothing.")
-@click.option("--wait/--no-wait", default=True, help="Wait until the optimizer has been read back.", show_default=True)
-@click.option(
-    "--timeout",
-    type=click.FloatRange(0.1),
-    default=60.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long to wait.",
-)
+@wait_options
 @daemon_option
 @json_option
 def command(
@@ -69,6 +55,7 @@ def command(
     from steersman.cli.client import connect
     from steersman.cli.decide import refuse_if_refused, report
     from steersman.cli.plan import plan
+    from steersman.cli.wait import wait_until
 
     amount = _amount(kind, value)
     if not (dry_run or yes) and not _interactive():
@@ -91,7 +78,7 @@ def command(
             raise RefusedError("nothing was changed")
         adjustment = client.propose(job, kind, amount, over, reason)
         if wait:
-            adjustment = _wait(client, adjustment, timeout)
+            adjustment = wait_until(client, adjustment, timeout, lambda a: a.state in _SETTLED)
     report(adjustment, json_output)
     refuse_if_refused(adjustment)
     if wait and adjustment.state not in _SETTLED:
@@ -123,15 +110,3 @@ def _amount(kind: str, value: str | None) -> float | None:
     if not math.isfinite(amount) or amount <= 0:
         raise UsageError(f"{kind} needs a positive number, not {value}")
     return amount
-
-
-def _wait(client: OperatorClient, adjustment: views.Adjustment, timeout: float) -> views.Adjustment:
-    """The adjustment once it is in force or refused, or as it stands after `timeout` seconds."""
-    if adjustment.state in _SETTLED:
-        return adjustment
-    deadline = time.monotonic() + timeout
-    for _, adjustments in client.watch(adjustment.job, timeout):
-        adjustment = next((a for a in adjustments if a.id == adjustment.id), adjustment)
-        if adjustment.state in _SETTLED or time.monotonic() > deadline:
-            break
-    return adjustment

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,7 +16,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from steersman.cli.errors import CommandError, ExitCode, MissingExtraError
+from steersman.cli.errors import CommandError, ExitCode, MissingExtraError, UsageError
+from steersman.cli.terminal import on_terminal
 from steersman.demo.judge import GOOD_LR, Judgement, Outcome, judge
 
 if TYPE_CHECKING:
@@ -51,8 +51,11 @@ def command(lr: float, seed: int, steps: int, dashboard: bool | None, as_json: b
     from steersman.demo.voyage import Settings, Voyage
 
     start = time.monotonic()
-    on_terminal = sys.stdout.isatty() and sys.stdin.isatty()
-    show = (on_terminal if dashboard is None else dashboard) and not as_json
+    show = (on_terminal() if dashboard is None else dashboard) and not as_json
+    if show and not on_terminal():
+        raise UsageError(
+            "the dashboard needs a terminal: stdin, stdout and stderr must be one", "leave --dashboard out"
+        )
 
     def stamp(sentence: str) -> str:
         return f"{time.monotonic() - start:6.1f}s  {sentence}"
@@ -127,6 +130,8 @@ def _follow_on_dashboard(voyage: Voyage, stamp: Callable[[str], str]) -> None:
         follower.join()
         for sentence in held:
             click.echo(sentence)
+    if app.return_code == ExitCode.INTERRUPTED:
+        raise KeyboardInterrupt
     if failed:
         raise failed[0]
 

@@ -26,6 +26,22 @@ def daemon_option(function: _Command) -> _Command:
     )(function)
 
 
+def wait_options(function: _Command) -> _Command:
+    """Adds `--wait/--no-wait` and `--timeout`."""
+    timeout = click.option(
+        "--timeout",
+        type=click.FloatRange(0.1),
+        default=60.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long to wait.",
+    )
+    wait = click.option(
+        "--wait/--no-wait", default=True, help="Wait until the optimizer has been read back.", show_default=True
+    )
+    return wait(timeout(function))
+
+
 def json_option(function: _Command) -> _Command:
     """Adds `--json`, as parameter `json_output`."""
     return click.option(

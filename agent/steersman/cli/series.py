@@ -61,4 +61,4 @@ def _resolution(text: str | None) -> int | None:
 
 
 def _shape(series: Series) -> dict[str, object]:
-    return {"job": series.job, "series": series.name, "unit": series.unit, "ranks": series.ranks}
+    return {"job": series.job, "series": series.name, "unit": series.unit or None, "ranks": series.ranks}

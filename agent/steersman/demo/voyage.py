@@ -217,6 +217,8 @@ class Voyage:
         own = {f"XDG_{kind}": str(self._folder / kind.lower()) for kind in ("STATE_HOME", "CACHE_HOME", "RUNTIME_DIR")}
         kept = {k: v for k, v in os.environ.items() if not k.startswith("STEERSMAN") and k != "PYTHONPATH"}
         (self._folder / "runtime_dir").mkdir(mode=0o700, exist_ok=True)
+        # torch makes a folder beside ours, and leaves it, where it is not told another place
+        own["TORCHINDUCTOR_CACHE_DIR"] = str(self._folder / "inductor")
         return {**kept, **own, "OMP_NUM_THREADS": "1"}
 
     def _final_loss(self, name: str) -> float | None:

@@ -8,6 +8,7 @@ from textual import work
 from textual.app import App
 from textual.binding import Binding, BindingType
 
+from steersman.cli.errors import ExitCode
 from steersman.tui.board import Board
 from steersman.tui.feed import Feed, JobUpdate
 from steersman.tui.grpc_feed import GrpcFeed
@@ -32,7 +33,12 @@ class Dashboard(App[None]):
     TITLE = "Steersman"
     CSS_PATH = "steersman.tcss"
     ENABLE_COMMAND_PALETTE = False
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("question_mark", "help", "Help"), Binding("q", "quit", "Quit")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("question_mark", "help", "Help"),
+        Binding("q", "quit", "Quit"),
+        # before the questions and the help, which otherwise keep every key from us
+        Binding("ctrl+c", "interrupt", show=False, priority=True),
+    ]
 
     def __init__(self, feed: Feed, address: str, job: str | None = None, period: float = 0.5) -> None:
         super().__init__()
@@ -81,6 +87,10 @@ class Dashboard(App[None]):
         """Opens keys and signs."""
         self.push_screen(HelpScreen())
 
+    def action_interrupt(self) -> None:
+        """Ends as a command on a terminal does; Textual's own answer to Ctrl-C is to name another key."""
+        self.exit(return_code=ExitCode.INTERRUPTED)
+
     async def action_back(self) -> None:
         """Closes the screen on top, but never the overview."""
         if len(self.screen_stack) > 2:
@@ -92,6 +102,8 @@ def dashboard(address: str, job: str | None = None) -> Dashboard:
     return Dashboard(GrpcFeed(address), address, job)
 
 
-def run(address: str, job: str | None = None) -> None:
-    """Shows the dashboard of the daemon at `address` until it is closed."""
-    dashboard(address, job).run()
+def run(address: str, job: str | None = None) -> int:
+    """Shows the dashboard of the daemon at `address` until it is closed; the exit code."""
+    app = dashboard(address, job)
+    app.run()
+    return app.return_code or ExitCode.DONE

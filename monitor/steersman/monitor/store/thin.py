@@ -11,12 +11,12 @@ def thin(samples: Samples, points: int) -> Samples:
     """Cut one series down to at most so many points, keeping what the eye looks for.
 
     The points are cut into runs of equal length; each gives its smallest and its largest value and, where it has any,
-    one NaN. The first and the last point of all, the smallest and the largest number, and one of +inf and -inf each
-    stay whatever happens. Every point returned is one that was stored, in its old place.
+    one NaN. The last and the first point of all, the smallest and the largest number, and one NaN, +inf and -inf each
+    stay whatever happens, or as many of them, in this order, as may be kept. Every point returned is one that was stored, in its old place.
 
     Args:
         samples: one column, every row of it present, as `Store.series` returns.
-        points: how many at most; 0 keeps all. Fewer than 8 is taken as 8, the number of points that must stay.
+        points: how many at most; 0 keeps all.
 
     >>> import numpy as np
     >>> loss = np.zeros(1000)
@@ -26,20 +26,16 @@ def thin(samples: Samples, points: int) -> Samples:
     >>> len(t) <= 20, t.columns["loss"].values.max(), t.steps[-1]
     (True, np.float64(9.0), np.int64(999))
     """
-    if points == 0 or len(samples) <= max(points, MUST_STAY):
+    if points == 0 or len(samples) <= points:
         return samples
     ((name, column),) = samples.columns.items()
-    keep = _chosen(column.values, max(points, MUST_STAY))
+    keep = _chosen(column.values, points)
     values = Column(column.values[keep], column.present[keep], column.unit)
     return Samples(samples.steps[keep], samples.times[keep], {name: values})
 
 
-MUST_STAY = 8
-"""First, last, smallest and largest number, a NaN, +inf, -inf: rounded up to an even number."""
-
-
 def _chosen(values: Floats, points: int) -> Ints:
-    keep = _landmarks(values)
+    keep = set(_landmarks(values)[:points])
     # A run gives at most three points, so as many runs are cut as surely fit beside the landmarks.
     runs = (points - len(keep)) // (3 if np.isnan(values).any() else 2)
     if runs > 0:
@@ -49,16 +45,16 @@ def _chosen(values: Floats, points: int) -> Ints:
     return np.array(sorted(keep), dtype=np.int64)
 
 
-def _landmarks(values: Floats) -> set[int]:
-    keep = {0, values.size - 1}
+def _landmarks(values: Floats) -> list[int]:
+    keep = [values.size - 1, 0]
     finite: Bools = np.isfinite(values)
     if finite.any():
-        keep.add(int(np.argmin(np.where(finite, values, np.inf))))
-        keep.add(int(np.argmax(np.where(finite, values, -np.inf))))
+        keep.append(int(np.argmin(np.where(finite, values, np.inf))))
+        keep.append(int(np.argmax(np.where(finite, values, -np.inf))))
     for odd in (np.isnan(values), np.isposinf(values), np.isneginf(values)):
         if odd.any():
-            keep.add(int(np.argmax(odd)))
-    return keep
+            keep.append(int(np.argmax(odd)))
+    return list(dict.fromkeys(keep))
 
 
 def _extremes(values: Floats, starts: Ints) -> set[int]:

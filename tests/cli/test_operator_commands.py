@@ -278,8 +278,8 @@ def test_a_job_that_ended_says_how(run: Run, operators: ScriptedOperators) -> No
 def test_while_a_ramp_goes_on_the_factor_and_the_jobs_own_lr_are_those_of_now(
     operators: ScriptedOperators, run: Run
 ) -> None:
-    for job in operators.jobs:
-        job.lr, job.own_lr, job.total_factor = 0.04, 0.05, 0.5
+    (hot,) = operators.jobs
+    hot.lr, hot.own_lr, hot.total_factor = 0.04, 0.05, 0.5
     _, out, _ = run("show", "char-lm")
     assert "0.04 ×0.8" in out
     assert "the job's own: 0.05" in out

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from tests.operators.scripted_daemon import ScriptedOperators, adjustment, job, serve
 
+from steersman.cli.agent import _why
+from steersman.cli.client import unreachable
 from steersman.cli.main import main
 from steersman.v1 import operator_pb2, types_pb2
 
@@ -247,6 +249,30 @@ def test_no_daemon_is_exit_code_3_and_says_how_to_start_one(
     assert (code, out) == (3, "")
     assert "no daemon answers at 127.0.0.1:1 (connection refused)" in err
     assert "steersman serve" in err
+
+
+@pytest.mark.parametrize(
+    ("detail", "why"),
+    [
+        (
+            "failed to connect to all addresses; last error: UNKNOWN: ipv4:1.2.3.4:1: connect: Connection refused",
+            "refused",
+        ),
+        ("errors resolving x:1: [field:hostname lookup error:UNKNOWN: x]", "the host name is not known"),
+        ("[field:hostname lookup error:UNKNOWN:Name or service not known]", "the host name is not known"),
+        (
+            "failed to connect to all addresses; last error: INTERNAL: ipv4:1.2.3.4:1: odd",
+            "no connection could be made",
+        ),
+    ],
+)
+def test_what_grpc_says_of_a_connection_becomes_a_few_words(detail: str, why: str) -> None:
+    said = unreachable("h:1", detail).message
+    assert why in said
+    assert "ipv4" not in said
+    assert "[field" not in said
+    assert "UNAVAILABLE" not in (words := _why(f"UNAVAILABLE: {detail}"))
+    assert why in words
 
 
 def test_an_address_without_port_is_exit_code_2(

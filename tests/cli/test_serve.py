@@ -58,15 +58,25 @@ def test_one_line_when_ready_and_a_clean_end(serve: Serve, tmp_path: Path, numbe
     assert [json.loads(x)["event"] for x in err.splitlines()] == ["daemon_started", "daemon_stopped"]
 
 
-def test_a_port_in_use(serve: Serve) -> None:
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--metrics", "off", "--listen"), "the port is in use"),
+        (("--listen", "127.0.0.1:0", "--metrics"), "choose another port with --metrics"),
+    ],
+)
+def test_a_port_in_use_is_one_line_and_leaves_no_file(
+    serve: Serve, tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        process = serve("--listen", f"127.0.0.1:{taken.getsockname()[1]}", "--metrics", "off")
+        process = serve("--store", str(tmp_path / "s.db"), *options, f"127.0.0.1:{taken.getsockname()[1]}")
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (1, "")
-    assert "the port is in use" in err.splitlines()[-1]
-    assert "Traceback" not in err
+    (line,) = err.splitlines()
+    assert said in line
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_store_in_use(serve: Serve) -> None:

@@ -20,6 +20,8 @@ pytestmark = pytest.mark.e2e
         (["jobs", "--jason"], 2, "--jason"),
         (["sail"], 2, "sail"),
         (["run"], 2, ""),
+        (["demo", "--lr", "abc"], 2, "'abc' is not a number"),
+        (["demo", "--dashboard"], 2, "the dashboard needs a terminal"),
         (["run", "--policy", "autopilot", "--", "true"], 2, "autopilot"),
         (["jobs"], 3, "steersman serve"),
         (["show", "x"], 3, "steersman serve"),

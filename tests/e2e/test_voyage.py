@@ -120,6 +120,8 @@ def test_an_operator_halves_the_lr_and_gives_it_back(stack: Stack, train: Path) 
     assert all(e["by"].startswith("operator") for e in entries[:1])
     stack.json("adjust", "hand", "release", "--yes")
     wait_for("its own LR again", lambda: (j := stack.job("hand")) and j["lr"] == 0.01 and j["total_factor"] == 1.0)
+    stack.json("adjust", "hand", "scale", "0.5", "--yes")
+    assert stack.json("revert", "hand")["adjustment"]["state"] == "reverted"
     assert "unbroken" in stack.ask("ledger", "verify", "hand").stdout
     Path(f"{out}.stop").touch()
     code, printed, err = finish(child)

@@ -9,6 +9,7 @@ from tests.tui import scenes
 from textual.pilot import Pilot
 from textual.widgets import Static
 
+from steersman.cli import views
 from steersman.tui.app import Dashboard
 from steersman.tui.feed import Connected, JobUpdate, Lost, Ready
 from steersman.tui.screens.confirm import ConfirmScreen
@@ -103,6 +104,31 @@ async def test_revert_says_which_lr_comes_back() -> None:
         assert "LR 0.001834 → 0.007335, at once" in text_of(app, "#consequences")
         await pilot.press("y")
         await until(pilot, lambda: feed.decided == [("revert", "adj-7f3a2c")], "the decision")
+
+
+@pytest.mark.parametrize(
+    ("state", "detail", "said"),
+    [
+        ("approved", "approved by operator root", "approved by operator root"),
+        ("approved", "", "approved"),
+        ("refused", "too hot", "refused: too hot"),
+    ],
+)
+async def test_what_became_of_a_decision_is_said_once(state: str, detail: str, said: str) -> None:
+    class Feed(scenes.ScriptedFeed):
+        async def decide(self, verb: str, adjustment_id: str) -> views.Adjustment:
+            return replace(await super().decide(verb, adjustment_id), state=state, detail=detail)
+
+    feed = Feed(scenes.firing().script, scenes.firing().curves)
+    app = dashboard(feed, "char-lm")
+    async with app.run_test(size=(100, 30), notifications=True) as pilot:
+        await until(pilot, lambda: app.board.ready, "ready")
+        await pilot.press("a")
+        await until(pilot, lambda: isinstance(app.screen, ConfirmScreen), "the question")
+        await pilot.press("y")
+        await until(pilot, lambda: len(app._notifications) > 0, "the words")
+        (note,) = app._notifications
+        assert (note.title, note.message) == ("", said)
 
 
 async def test_a_refused_decision_is_said() -> None:

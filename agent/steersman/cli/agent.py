@@ -33,6 +33,16 @@ def _ask(daemon: str, what: str) -> dict[str, Any]:
         caller.close()
 
 
+def _why(last_error: str) -> str:
+    """The link's last error in words; what could not be reached comes from it as `CODE: what gRPC says`."""
+    from steersman.cli.client import why_unreachable
+
+    code, _, detail = last_error.partition(": ")
+    if code in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
+        return f"no daemon answers there: {why_unreachable(detail)}"
+    return last_error or "not tried yet"
+
+
 _DAEMON = click.option(
     "--daemon", envvar="STEERSMAN_DAEMON", default="127.0.0.1:7461", show_default=True, help="HOST:PORT."
 )
@@ -52,7 +62,7 @@ def status(daemon: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found))
         return
-    link = "connected" if found["connected"] else f"not connected ({found['last_error'] or 'not tried yet'})"
+    link = "connected" if found["connected"] else f"not connected ({_why(found['last_error'])})"
     click.echo(f"agent {found['pid']}, daemon {found['daemon']}: {link}")
     click.echo(f"spool: {found['spool_bytes']} bytes in {found['spool_folder']}")
     for job in found["jobs"]:

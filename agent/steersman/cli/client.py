@@ -75,18 +75,30 @@ def check_protocol(daemon: views.Daemon, address: str) -> None:
     )
 
 
+def why_unreachable(detail: str) -> str:
+    """What gRPC says of a connection that failed, in a few words.
+
+    Example:
+        >>> why_unreachable("failed to connect last error: UNKNOWN: ipv4:127.0.0.1:1: No route to host")
+        'no route to host'
+    """
+    if re.search("refused", detail, re.IGNORECASE):
+        return "connection refused"
+    if re.search("timed? ?out|deadline", detail, re.IGNORECASE):
+        return "no answer in time"
+    if re.search("resolution|resolve|DNS|lookup|Name or service", detail):
+        return "the host name is not known"
+    if system := re.search("no route to host|network is unreachable|connection reset", detail, re.IGNORECASE):
+        return system.group().lower()
+    if re.search("failed to connect|connections to all backends", detail, re.IGNORECASE):
+        return "no connection could be made"
+    return clean(detail, 200) or "connection lost"
+
+
 def unreachable(address: str, detail: str) -> UnreachableError:
     """No daemon answers: says where, why, and how to start one."""
-    if re.search("refused", detail, re.IGNORECASE):
-        why = "connection refused"
-    elif re.search("timed? ?out|deadline", detail, re.IGNORECASE):
-        why = "no answer in time"
-    elif re.search("resolution|resolve|DNS", detail):
-        why = "the host name is not known"
-    else:
-        why = clean(detail, 200) or "connection lost"
     return UnreachableError(
-        f"no daemon answers at {address} ({why})",
+        f"no daemon answers at {address} ({why_unreachable(detail)})",
         "start one with `steersman serve`, or name another with --daemon HOST:PORT or STEERSMAN_DAEMON",
     )
 

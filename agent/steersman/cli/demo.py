@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -27,10 +27,20 @@ DEFAULT_LR = 0.1
 _POLL_SECONDS = 0.25
 
 
+class _Number(click.FloatRange):
+    """A range that calls what is no number so; click calls it no valid float range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number, within the range."""
+        try:
+            number = float(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return super().convert(number, param, ctx)
+
+
 @click.command("demo")
-@click.option(
-    "--lr", type=click.FloatRange(min=0), default=DEFAULT_LR, show_default=True, help="Learning rate of the twins."
-)
+@click.option("--lr", type=_Number(min=0), default=DEFAULT_LR, show_default=True, help="Learning rate of the twins.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of weights and batches.")
 @click.option(
     "--steps", type=click.IntRange(min=50), default=900, show_default=True, help="Optimizer steps of each run."

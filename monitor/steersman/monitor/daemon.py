@@ -14,7 +14,7 @@ import structlog
 from grpc_health.v1._async import HealthServicer
 from prometheus_client import CollectorRegistry
 
-from steersman.monitor import server
+from steersman.monitor import metrics, server
 from steersman.monitor.board import Board
 from steersman.monitor.cycle import Cycle
 from steersman.monitor.engine import EngineMaker
@@ -74,6 +74,10 @@ class Daemon:
         warning = server.check_address(settings.listen, insecure=settings.insecure_listen)
         if warning:
             self._log.warning("insecure_listen", warning=warning)
+        # before the store is opened: a daemon that is refused leaves no file
+        server.check_port(settings.listen)
+        if settings.metrics is not None:
+            metrics.check_port(settings.metrics)
         async with contextlib.AsyncExitStack() as undo:
             store = await asyncio.to_thread(self._open_store, settings.store)
             undo.callback(store.close)

@@ -6,10 +6,29 @@ import http.server
 import threading
 from collections.abc import Callable
 
+from steersman.monitor import ports
 from steersman.monitor.errors import AddressInUseError
 from steersman.monitor.settings import Address
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def check_port(address: Address) -> None:
+    """Refuse an address where nothing can listen.
+
+    Raises:
+        AddressInUseError: another process listens there, or it is not this machine's.
+    """
+    error = ports.objection(address)
+    if error is not None:
+        raise _in_use(address, error)
+
+
+def _in_use(address: Address, error: OSError) -> AddressInUseError:
+    return AddressInUseError(
+        f"can't serve metrics on {address}: {error.strerror or error}; "
+        f"choose another port with --metrics HOST:PORT, or --metrics {address.host}:0 for a free one"
+    )
 
 
 class MetricsServer:
@@ -71,10 +90,7 @@ class MetricsServer:
         try:
             self._server = Server((self.address.host, self.address.port), Handler)
         except OSError as error:
-            raise AddressInUseError(
-                f"can't serve metrics on {self.address}: {error.strerror or error}; "
-                f"choose another port with --metrics HOST:PORT, or --metrics {self.address.host}:0 for a free one"
-            ) from None
+            raise _in_use(self.address, error) from None
         self.address = Address(self.address.host, int(self._server.server_address[1]))
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.2}, name="steersman-metrics", daemon=True

@@ -10,6 +10,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
+from steersman.monitor import ports
 from steersman.monitor.errors import AddressInUseError, SettingsError
 from steersman.monitor.service import OperatorService
 from steersman.monitor.settings import Address, IngestSettings
@@ -61,6 +62,24 @@ def check_address(listen: Address, *, insecure: bool) -> str:
     return f"{listen} can be reached from other machines without TLS or token: anybody there can change learning rates"
 
 
+def check_port(listen: Address) -> None:
+    """Refuse an address where nothing can listen.
+
+    Raises:
+        AddressInUseError: another process listens there, or it is not this machine's.
+    """
+    if ports.objection(listen) is not None:
+        raise _in_use(listen)
+
+
+def _in_use(listen: Address) -> AddressInUseError:
+    return AddressInUseError(
+        f"can't listen on {listen}: the port is in use, or the address is not this machine's; if a daemon of yours "
+        f"runs there already, use it, else choose another port with --listen HOST:PORT "
+        f"(--listen {listen.host}:0 picks a free one)"
+    )
+
+
 async def start(
     telemetry: TelemetryService, operators: OperatorService, listen: Address, bounds: IngestSettings
 ) -> tuple[grpc.aio.Server, HealthServicer, Address]:
@@ -81,11 +100,7 @@ async def start(
         port = 0
     if not port:
         await server.stop(None)
-        raise AddressInUseError(
-            f"can't listen on {listen}: the port is in use, or the address is not this machine's; if a daemon of yours "
-            f"runs there already, use it, else choose another port with --listen HOST:PORT "
-            f"(--listen {listen.host}:0 picks a free one)"
-        )
+        raise _in_use(listen)
     await server.start()
     for name in ("", *SERVICES):
         await well.set(name, health_pb2.HealthCheckResponse.SERVING)

@@ -28,6 +28,15 @@ class Decision:
     title: str
     lines: tuple[str, ...]
 
+    def outcome(self, adjustment: views.Adjustment) -> str:
+        """What became of it, in one sentence: the daemon's own where that says it already."""
+        word = self.done
+        if self.verb != "reject" and adjustment.state in ("refused", "expired"):
+            word = adjustment.state
+        if word in adjustment.detail:
+            return adjustment.detail
+        return f"{word}: {adjustment.detail}" if adjustment.detail else word
+
 
 def approval(job: views.Job, adjustments: Sequence[views.Adjustment]) -> Decision | None:
     """Approve the newest adjustment that waits; None where none does."""

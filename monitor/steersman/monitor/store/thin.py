@@ -12,8 +12,8 @@ def thin(samples: Samples, points: int) -> Samples:
 
     The points are cut into runs of equal length; each gives its smallest and its largest value and, where it has any,
     one NaN. The last and the first point of all, the smallest and the largest number, and one NaN, +inf and -inf each
-    stay whatever happens, or as many of them, in this order, as may be kept.
-    Every point returned is one that was stored, in its old place.
+    stay whatever happens, or as many of them, in this order, as may be kept. Every point returned is one that was
+    stored, in its old place.
 
     Args:
         samples: one column, every row of it present, as `Store.series` returns.

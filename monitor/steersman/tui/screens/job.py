@@ -142,5 +142,4 @@ class JobScreen(BoardScreen):
         except FeedError as error:
             self.notify(str(error), title=f"not {decision.done}", severity="error", timeout=10, markup=False)
             return
-        words = f"{adjustment.state}" + (f": {adjustment.detail}" if adjustment.detail else "")
-        self.notify(words, title=decision.done, markup=False)
+        self.notify(decision.outcome(adjustment), markup=False)

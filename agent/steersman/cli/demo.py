@@ -162,5 +162,5 @@ def _print(lr: float, outcomes: Mapping[str, Outcome], judgement: Judgement, sec
     console.print(table)
     for reason in judgement.reasons:
         console.print(f"  {reason}", markup=False)
-    word = "as it should be" if judgement.passed else "NOT as it should be"
-    console.print(f"The learning rate {lr:g} is {judgement.expected} for this job: {word}, in {seconds:.0f} s.")
+    word = "All as it should be" if judgement.passed else "NOT as it should be"
+    console.print(f"{word}: the learning rate {lr:g} is {judgement.expected} for this job. It took {seconds:.0f} s.")

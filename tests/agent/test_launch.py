@@ -275,7 +275,7 @@ async def test_ctrl_c_at_a_terminal_reaches_the_command_once(home: Home, daemon:
             seen += await asyncio.wait_for(loop.run_in_executor(None, os.read, terminal, 1024), 30)
         return seen
 
-    await read_until(b"ready")
+    assert b"watching this as 'count'" in await read_until(b"or steersman top", await read_until(b"ready"))
     os.write(terminal, b"\x03")
     assert b"times 1 in all" in await read_until(b"in all")
     _, status = await asyncio.wait_for(loop.run_in_executor(None, os.waitpid, pid, 0), 30)

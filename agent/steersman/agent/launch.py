@@ -128,6 +128,9 @@ class Launcher:
                 self._say(f"{self._launch.command[0]}: cannot be run: {error.strerror}")
                 return 126
             self._announce(child.pid)
+            if self._caller is not None and sys.stderr.isatty():
+                # For the one who sits before it; logs of a batch system have no use for it.
+                self._say(f"watching this as {self._launch.job!r}: steersman show {self._launch.job}, or steersman top")
             code = self._wait(child, watched)
             self._report(code)
             return code if code >= 0 else 128 - code

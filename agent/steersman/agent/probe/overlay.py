@@ -130,6 +130,7 @@ class Overlay:
             for laid in reversed(kept):
                 laid.restore()
         except Exception:
+            # Whatever it was: the job gets its own LR back first, and the border that called us says what failed.
             _put_back(lifted)
             raise
         return kept

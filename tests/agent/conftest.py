@@ -56,6 +56,7 @@ class FakeTelemetry(telemetry_pb2_grpc.TelemetryServiceServicer):
         self.refusal: pb.Refusal | None = None
         self.outbox: asyncio.Queue[pb.StreamResponse] = asyncio.Queue()
         self._server: grpc.aio.Server | None = None
+        self._forwarding: asyncio.Task[None] | None = None
         self.port = 0
 
     async def start(self, port: int = 0) -> None:
@@ -93,7 +94,10 @@ class FakeTelemetry(telemetry_pb2_grpc.TelemetryServiceServicer):
             while True:
                 answers.put_nowait(await self.outbox.get())
 
-        tasks = [asyncio.create_task(read()), asyncio.create_task(forward())]
+        if self._forwarding is not None:
+            self._forwarding.cancel()  # the stream of a killed agent may linger: an order must not go there
+        self._forwarding = asyncio.create_task(forward())
+        tasks = [asyncio.create_task(read()), self._forwarding]
         try:
             while (response := await answers.get()) is not None:
                 yield response
@@ -173,6 +177,10 @@ class Home:
     @property
     def spool(self) -> Path:
         return self.root / ".local/state/steersman/spool"
+
+    def logged(self, event: str) -> int:
+        """How often this home's agents have logged an event."""
+        return sum(log.read_text().count(event) for log in (self.root / ".local/state/steersman").rglob("*.log"))
 
     def agents(self) -> list[int]:
         """The agents that this home's tests have started and that still run."""

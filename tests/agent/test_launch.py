@@ -302,6 +302,7 @@ async def test_a_run_that_is_killed_takes_its_command_along(home: Home, daemon: 
     )
     assert running.stdout is not None
     pid = int(await asyncio.wait_for(running.stdout.readline(), 30))
+    await until(lambda: daemon.job("k") is not None)  # the command may speak before the agent has heard of it
     running.kill()
     await running.wait()
     await until(lambda: not Path(f"/proc/{pid}").exists())

@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "reject": ("steersman.cli.reject", "", "Reject a proposed adjustment."),
     "revert": ("steersman.cli.revert", "", "Take an adjustment back."),
     "ledger": ("steersman.cli.ledger", "", "Read and verify the record of all adjustments."),
+    "diagnose": ("steersman.cli.diagnose", "diagnose", "Say what was wrong with runs that have been logged."),
     "rules": ("steersman.cli.rules", "monitor", "List, check and test rule files."),
     "agent": ("steersman.cli.agent", "", "Say how the agent of this host stands, or stop it."),
     "bench": ("steersman.cli.bench", "", "Measure on this machine what Steersman costs a training job."),

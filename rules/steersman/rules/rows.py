@@ -42,6 +42,7 @@ class RowReader:
         steps: list[int] = samples.steps.tolist()
         times: list[float] = samples.times.tolist()
         loss, grad, cosine, update, weight, promise = (cells(samples, name) for name in _DIRECT)
+        scale, clipped = cells(samples, "loss_scale"), cells(samples, "clipped_norm")
         rates = {name: cells(samples, name) for name in sorted(samples.columns) if name.startswith("lr/")}
         sets = [
             (name.partition("/")[2], column)
@@ -65,6 +66,12 @@ class RowReader:
             if loss is not None and (value := loss[k]) is not None:
                 panel.take_loss(value)
                 bad = bad or panel.bad_loss.run > 0
+            if scale is not None or clipped is not None:
+                panel.take_numerics(
+                    scale[k] if scale is not None else None,
+                    grad[k] if grad is not None else None,
+                    clipped[k] if clipped is not None else None,
+                )
             if cosine is not None or update is not None:
                 c = cosine[k] if cosine is not None else None
                 u = update[k] if update is not None else None

@@ -266,7 +266,9 @@ class _FileReader(TreeReader):
                 self.mistakes.append(Mistake(str(page), 1, 1, name, f"cannot be read: {reason}"))
                 return ""
         if len(text) > MAX_RUNBOOK:
-            self.wrong(node, f"a runbook may have {MAX_RUNBOOK // 1024} KiB of text, this one has {len(text)} characters")
+            self.wrong(
+                node, f"a runbook may have {MAX_RUNBOOK // 1024} KiB of text, this one has {len(text)} characters"
+            )
         return text.strip()
 
     def evidence(self, node: yaml.Node | None) -> tuple[str, ...]:

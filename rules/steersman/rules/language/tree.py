@@ -105,7 +105,7 @@ class TreeReader:
 
 
 def open_document(path: Path, mistakes: list[Mistake]) -> tuple[Document, yaml.Node | None] | None:
-    """A file and the root of its tree (None where the file is empty); None where it cannot be read, with the reasons."""
+    """A file and the root of its tree, None for an empty file; None where it cannot be read, with the reasons."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:

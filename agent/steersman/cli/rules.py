@@ -1,4 +1,4 @@
-"""`steersman rules`: list the shipped rules, and check rule files before a daemon reads them."""
+"""`steersman rules`: what rules there are, and whether those of a user are right, before a daemon reads them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from typing import Any
 
 import click
 
-from steersman.cli.errors import CommandError
-from steersman.rules.packs import Pack, PackError, load_pack
+from steersman.cli import rules_test
+from steersman.cli.rule_files import load_rules
 from steersman.rules.rule import Rule
 
 
 @click.group()
 def command() -> None:
-    """List and check rule files."""
+    """List, check, test and judge rule files."""
+
+
+command.add_command(rules_test.command)
 
 
 @command.command("list")
@@ -24,7 +27,7 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def list_rules(files: tuple[Path, ...], explain: bool, as_json: bool) -> None:
     """List the rules of FILES, or the shipped ones."""
-    pack = _load(files)
+    pack = load_rules(files)
     if as_json:
         click.echo(json.dumps([_json(rule) for rule in pack.rules]))
         return
@@ -46,21 +49,8 @@ def list_rules(files: tuple[Path, ...], explain: bool, as_json: bool) -> None:
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 def check(files: tuple[Path, ...]) -> None:
     """Check FILES (or folders of them) as one pack: every mistake with its place; exit code 1 if there is one."""
-    pack = _load(files)
+    pack = load_rules(files)
     click.echo(f"{len(pack)} rules, no mistake")
-
-
-def _load(files: tuple[Path, ...]) -> Pack:
-    try:
-        return load_pack(files)
-    except PackError as error:
-        for mistake in error.mistakes:
-            click.echo(str(mistake))
-        count = len(error.mistakes)
-        raise CommandError(
-            f"{count} mistake{'s' if count > 1 else ''} in the rule files",
-            "features and keys are listed in docs/rules.md",
-        ) from None
 
 
 def _json(rule: Rule) -> dict[str, Any]:

@@ -186,7 +186,9 @@ class _CaseFileReader(TreeReader):
     def notation(self, node: yaml.Node) -> Notation | None:
         """What a series does."""
         if isinstance(node, yaml.SequenceNode):
-            self.wrong(node, "a series is one text: separate what it does by ',' or 'then', in several lines after '>-'")
+            self.wrong(
+                node, "a series is one text: separate what it does by ',' or 'then', in several lines after '>-'"
+            )
             return None
         if (source := self.text(node, "a series")) is None:
             return None

@@ -99,7 +99,9 @@ class ExpectationReader:
                 continue
             for needed in ("at", "verdict"):
                 if needed not in keys:
-                    self.reader.wrong(item, f"{needed!r} is missing; a diagnosis is expected as {{at: STEP, verdict: …}}")
+                    self.reader.wrong(
+                        item, f"{needed!r} is missing; a diagnosis is expected as {{at: STEP, verdict: …}}"
+                    )
             verdict = self.reader.word(keys.get("verdict"), "verdict", tuple(Verdict))
             at = self.step(keys["at"], "at") if "at" in keys else 0
             if verdict is not None:
@@ -118,9 +120,13 @@ class ExpectationReader:
                 continue
             for needed in ("at", "factor"):
                 if needed not in keys:
-                    self.reader.wrong(item, f"{needed!r} is missing; an adjustment is written {{at: STEP, factor: 0.5}}")
+                    self.reader.wrong(
+                        item, f"{needed!r} is missing; an adjustment is written {{at: STEP, factor: 0.5}}"
+                    )
             at = self.step(keys["at"], "at") if "at" in keys else 0
-            factor = self.reader.number(keys["factor"], 1e-6, 1e6, "factor must be a number") if "factor" in keys else None
+            factor = (
+                self.reader.number(keys["factor"], 1e-6, 1e6, "factor must be a number") if "factor" in keys else None
+            )
             if factor is not None:
                 out.append((at, factor))
         return tuple(sorted(out))

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from steersman.cli import rules_test
+from steersman.cli import rules_backtest, rules_test
 from steersman.cli.rule_files import load_rules
 from steersman.rules.rule import Rule
 
@@ -19,6 +19,7 @@ def command() -> None:
 
 
 command.add_command(rules_test.command)
+command.add_command(rules_backtest.command)
 
 
 @command.command("list")

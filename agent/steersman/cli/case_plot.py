@@ -25,7 +25,12 @@ def lines(tried: Tried, rules: Sequence[str] = (), width: int = WIDTH) -> list[s
     samples = tried.case.samples()
     out = []
     names = sorted(samples.columns, key=lambda n: (n != "loss", n))
-    margin = max(len(n) for n in [*names, *rules, *tried.changes])
+    fired = {
+        rule: steps
+        for rule, changes in tried.changes.items()
+        if (steps := [c.step for c in changes if c.state.value == "firing"]) and (not rules or rule in rules)
+    }
+    margin = max(len(name) for name in [*names, *fired])
     for name in names:
         column = samples.columns[name]
         values = [v if p else None for v, p in zip(column.values.tolist(), column.present.tolist(), strict=True)]
@@ -35,14 +40,11 @@ def lines(tried: Tried, rules: Sequence[str] = (), width: int = WIDTH) -> list[s
             span = f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
             out.append(f"{name:{margin}}  {sparkline(values, width)}  {span}")
     cells = min(width, len(samples))
-    for rule, changes in tried.changes.items():
-        fired = [c.step for c in changes if c.state.value == "firing"]
-        if not fired or (rules and rule not in rules):
-            continue
+    for rule, steps in fired.items():
         marks = [" "] * cells
-        for step in fired:
+        for step in steps:
             marks[min(step * cells // tried.case.steps, cells - 1)] = "▲"
-        shown = ", ".join(map(str, fired[:4])) + (", …" if len(fired) > 4 else "")
+        shown = ", ".join(map(str, steps[:4])) + (", …" if len(steps) > 4 else "")
         out.append(f"{rule:{margin}}  {''.join(marks)}  fires at step {shown}")
     return [line.rstrip() for line in out]
 
@@ -71,5 +73,5 @@ def sparkline(values: Sequence[float | None], width: int) -> str:
         else:
             middle = good[len(good) // 2]
             share = ((math.log(middle) if logarithmic else middle) - low) / (high - low) if high > low else 0.0
-            out.append(_BLOCKS[min(int(share * 8), 7)])
+            out.append(_BLOCKS[min(int(share * 8 + 1e-6), 7)])
     return "".join(out)

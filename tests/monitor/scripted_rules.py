@@ -9,6 +9,7 @@ from typing import Any
 
 from steersman.monitor.facts import Facts
 from steersman.monitor.probation import Expectation
+from steersman.rules.budget import StoppedRule
 from steersman.rules.finding import Finding, FindingState, Severity
 from steersman.rules.samples import Samples
 from steersman.rules.verdict import Diagnosis, Prescription, PrescriptionKind, RecommendedLR, Verdict
@@ -55,6 +56,10 @@ class ScriptedEngine:
         verdict = self.script.verdict.value
         return Finding("scripted", state, Severity.CRITICAL, verdict, self.first, self.step, self.time, summary)
 
+    def stopped(self) -> Sequence[StoppedRule]:
+        slow = self.script.slow_at
+        return () if slow is None or self.step < slow else (StoppedRule("scripted", slow, "too slow: it was scripted"),)
+
     def diagnose(self) -> Diagnosis:
         if not self.firing:
             return Diagnosis(Verdict.HEALTHY, 0.9, None, self.step, self.time, "healthy")
@@ -90,6 +95,7 @@ class ScriptedRules:
     verdict: Verdict = Verdict.LR_TOO_HIGH
     factor: float = 0.5
     foretold: float | None = 3.0
+    slow_at: int | None = None
     breaks_at: int | None = None
     rules: int = 1
     files: tuple[str, ...] = ("scripted.yaml",)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from structlog.testing import capture_logs
 from tests.monitor.agent_in_test import AgentInTest, batch, until
 from tests.monitor.scripted_rules import ScriptedRules
 
@@ -215,6 +216,19 @@ async def test_rules_that_break_on_a_job_do_not_stop_its_rows(start: Start, conn
     _, agent = await watched(start, connect, rules=ScriptedRules(breaks_at=20))
     await agent.batches(batch("a1", 41, ROWS))
     await agent.all_durable("a1", 80)
+
+
+async def test_a_rule_that_is_stopped_is_logged_and_shown(start: Start, connect: Connect) -> None:
+    with capture_logs() as said:
+        _, agent = await watched(start, connect, rules=ScriptedRules(slow_at=20))
+        await agent.batches(batch("a1", 41, ROWS))
+        await agent.all_durable("a1", 80)
+        await until(lambda: any(s["event"] == "rule_stopped" for s in said), "rule_stopped")
+    (line,) = [s for s in said if s["event"] == "rule_stopped"]
+    assert (line["rule"], line["step"], line["reason"]) == ("scripted", 20, "too slow: it was scripted")
+    (event,) = (await operators(agent).GetJob(op.GetJobRequest(job="run"))).events
+    assert (event.kind, event.step, event.rank) == ("rule_stopped", 20, 0)
+    assert event.message == "Rule scripted is switched off for this job: too slow: it was scripted."
 
 
 class _FullDisk:

@@ -1,69 +1,86 @@
-"""`steersman rules`: list the shipped rules, and check rule files before a daemon reads them."""
+"""`steersman rules`: what rules there are, and whether those of a user are right, before a daemon reads them."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from steersman.cli.errors import CommandError
-from steersman.rules.packs import Pack, PackError, load_pack
+from steersman.cli import rules_backtest, rules_docs, rules_test
+from steersman.cli.rule_files import SHIPPED, load_rules
+from steersman.cli.rule_page import NOT_MEASURED, conditions
 from steersman.rules.rule import Rule
+
+if TYPE_CHECKING:
+    from steersman.rules.backtest.healthy import HealthyRate
 
 
 @click.group()
 def command() -> None:
-    """List and check rule files."""
+    """List, check, test and judge rule files."""
+
+
+command.add_command(rules_test.command)
+command.add_command(rules_backtest.command)
+command.add_command(rules_docs.command)
 
 
 @command.command("list")
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--explain", is_flag=True, help="With the conditions and what each rule says when it fires.")
+@click.option(
+    "--explain",
+    is_flag=True,
+    help="With the conditions, what each rule says when it fires, what to do then, and its rate on healthy runs.",
+)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def list_rules(files: tuple[Path, ...], explain: bool, as_json: bool) -> None:
     """List the rules of FILES, or the shipped ones."""
-    pack = _load(files)
+    pack = load_rules(files)
+    rates = _rates(files) if explain or as_json else {}
     if as_json:
-        click.echo(json.dumps([_json(rule) for rule in pack.rules]))
+        click.echo(json.dumps([_json(rule, rates.get(rule.name)) for rule in pack.rules]))
         return
     for rule in pack.rules:
         click.echo(f"{rule.name:24} {rule.severity:9} {rule.verdict}")
         if explain:
-            click.echo(f"    when    {' '.join(rule.expr.source.split())}")
-            if rule.unless is not None:
-                click.echo(f"    unless  {' '.join(rule.unless.source.split())}")
-            if rule.hold.count:
-                click.echo(f"    for     {rule.hold.count} {'checks' if rule.hold.checks else 'points'}")
-            if rule.clear is not None:
-                click.echo(f"    clear   {' '.join(rule.clear.source.split())}")
-            click.echo(f"    says    {rule.explain}")
-            click.echo(f"    from    {rule.file}:{rule.line}\n")
+            _explain(rule, rates.get(rule.name))
 
 
 @command.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 def check(files: tuple[Path, ...]) -> None:
     """Check FILES (or folders of them) as one pack: every mistake with its place; exit code 1 if there is one."""
-    pack = _load(files)
+    pack = load_rules(files)
     click.echo(f"{len(pack)} rules, no mistake")
 
 
-def _load(files: tuple[Path, ...]) -> Pack:
-    try:
-        return load_pack(files)
-    except PackError as error:
-        for mistake in error.mistakes:
-            click.echo(str(mistake))
-        count = len(error.mistakes)
-        raise CommandError(
-            f"{count} mistake{'s' if count > 1 else ''} in the rule files",
-            "features and keys are listed in docs/rules.md",
-        ) from None
+def _explain(rule: Rule, rate: HealthyRate | None) -> None:
+    for word, text in conditions(rule):
+        click.echo(f"    {word:8}{text}")
+    click.echo(f"    says    {rule.explain}")
+    if rule.runbook:
+        click.echo("    do      " + rule.runbook.replace("\n", "\n            "))
+    if rule.docs:
+        click.echo(f"    docs    {rule.docs}")
+    click.echo(f"    healthy {rate if rate is not None else NOT_MEASURED}")
+    click.echo(f"    from    {rule.file}:{rule.line}\n")
 
 
-def _json(rule: Rule) -> dict[str, Any]:
+def _rates(files: Sequence[Path]) -> Mapping[str, HealthyRate]:
+    from steersman.rules.backtest import healthy
+    from steersman.rules.packs import shipped_pack
+
+    out: dict[str, HealthyRate] = {}
+    for path in files or [shipped_pack()]:
+        folder = shipped_pack() if str(path) == SHIPPED else path if path.is_dir() else path.parent
+        out.update(healthy.read(folder / healthy.NAME))
+    return out
+
+
+def _json(rule: Rule, rate: HealthyRate | None) -> dict[str, Any]:
     return {
         "rule": rule.name,
         "severity": rule.severity.value,
@@ -74,6 +91,16 @@ def _json(rule: Rule) -> dict[str, Any]:
         "clear": rule.clear.source if rule.clear is not None else None,
         "explain": rule.explain,
         "evidence": list(rule.evidence),
+        "runbook": rule.runbook or None,
+        "docs": rule.docs or None,
+        "healthy": {
+            "runs": rate.runs.total,
+            "fired_on": rate.runs.count,
+            "steps": rate.steps.exposure,
+            "times": rate.steps.count,
+        }
+        if rate is not None
+        else None,
         "file": rule.file,
         "line": rule.line,
     }

@@ -250,6 +250,11 @@ class Cycle:
         marks = {job.facts.attempt_id: dict(job.high_water) for job in touched}
         gone = self._forget(clock, touched)
         problems += [("rules_broke", {"job": j.name, "error": j.broken}) for j in touched if j.take_breakage()]
+        problems += [
+            ("rule_stopped", {"job": j.name, "rule": slow.rule, "step": slow.step, "reason": slow.reason})
+            for j in touched
+            for slow in j.take_stopped()
+        ]
         return _Turn(unit, answers, views, gone, marks, commands, problems)
 
     def _tick(self, job: Job, clock: float) -> None:

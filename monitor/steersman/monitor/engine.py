@@ -7,6 +7,7 @@ from typing import Protocol
 
 from steersman.monitor.facts import Facts
 from steersman.monitor.probation import Expectation
+from steersman.rules.budget import StoppedRule
 from steersman.rules.finding import Finding
 from steersman.rules.samples import Samples
 from steersman.rules.verdict import Diagnosis
@@ -25,6 +26,10 @@ class JobEngine(Protocol):
 
     def findings(self) -> Sequence[Finding]:
         """All findings as they stand."""
+        ...
+
+    def stopped(self) -> Sequence[StoppedRule]:
+        """The rules that were too slow and are switched off for this job."""
         ...
 
     def diagnose(self) -> Diagnosis:

@@ -23,6 +23,7 @@ from steersman.monitor.limits import Limits
 from steersman.monitor.pace import Pace
 from steersman.monitor.probation import Expectation, spread, window
 from steersman.monitor.store.contract import EventRecord, JobRecord, LedgerRecord, Restored, RowsWrite
+from steersman.rules.budget import StoppedRule
 from steersman.rules.finding import Finding, FindingState
 from steersman.rules.samples import Samples
 from steersman.rules.verdict import Diagnosis
@@ -30,6 +31,8 @@ from steersman.rules.verdict import Diagnosis
 DECIDE_EVERY_ROWS = 8
 """Decisions fall on every eighth row by number, so that they do not depend on how rows were cut into batches."""
 _TAIL, _RECENT = 64, 40
+_OWN_RANK = -1
+"""Whose the daemon's own events are: no rank has this number."""
 
 
 @dataclass
@@ -85,6 +88,7 @@ class Job:
     """The adjustments as they are stored: what is no longer the same value is written again."""
     touched: bool = False
     _breakage: bool = False
+    _stopped: list[StoppedRule] = field(default_factory=list)
 
     # ---------------------------------------------------------------- coming and going
 
@@ -256,6 +260,11 @@ class Job:
         """Findings and diagnosis as they are stored."""
         return stored_findings.write(self.findings, self.diagnosis)
 
+    def take_stopped(self) -> list[StoppedRule]:
+        """The rules that were switched off since the last call because they were too slow."""
+        fresh, self._stopped = self._stopped, []
+        return fresh
+
     def take_breakage(self) -> bool:
         """Whether its rules have broken since the last call."""
         fresh, self._breakage = self._breakage, False
@@ -373,11 +382,25 @@ class Job:
         engine = self._ready_engine()
         if engine is None:
             return ()
+        known = len(engine.stopped())
         try:
-            return engine.feed(part)
+            changed = engine.feed(part)
+            self._say_stopped(engine.stopped()[known:])
+            return changed
         except Exception as error:  # noqa: BLE001  a rule that breaks on one job must not stop the rows of all others
             self._break(error)
             return ()
+
+    def _say_stopped(self, stopped: Sequence[StoppedRule]) -> None:
+        for rule in stopped:
+            seq = self.event_high_water.get(_OWN_RANK, 0) + 1
+            message = f"Rule {rule.rule} is switched off for this job: {rule.reason}."
+            self.event(
+                EventRecord(
+                    self.facts.attempt_id, _OWN_RANK, seq, self.last_sample_at, rule.step, "rule_stopped", message, 1
+                )
+            )
+            self._stopped.append(rule)
 
     def _ready_engine(self) -> JobEngine | None:
         """The engine, made or brought back when it is first needed; None once its rules have broken."""

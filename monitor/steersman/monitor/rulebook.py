@@ -8,6 +8,7 @@ from pathlib import Path
 from steersman.monitor.engine import JobEngine
 from steersman.monitor.facts import Facts
 from steersman.monitor.probation import Expectation
+from steersman.rules.budget import StoppedRule
 from steersman.rules.engine import Engine, JobFacts, Pack, load_pack, shipped_pack
 from steersman.rules.finding import Finding
 from steersman.rules.samples import Samples
@@ -37,6 +38,10 @@ class RulebookEngine:
     def findings(self) -> Sequence[Finding]:
         """See `JobEngine`."""
         return self._engine.findings()
+
+    def stopped(self) -> Sequence[StoppedRule]:
+        """See `JobEngine`."""
+        return self._engine.stopped
 
     def diagnose(self) -> Diagnosis:
         """See `JobEngine`."""

@@ -182,9 +182,10 @@ def adjustment(told: Adjustment) -> types.Adjustment:
 
 
 def event(told: EventRecord) -> pb.JobEventView:
-    """An event."""
+    """An event; the daemon's own have no rank."""
+    rank = max(told.rank, 0)
     return pb.JobEventView(
-        time=told.time, step=told.step, kind=told.kind, message=told.message, rank=told.rank, count=told.count
+        time=told.time, step=told.step, kind=told.kind, message=told.message, rank=rank, count=told.count
     )
 
 

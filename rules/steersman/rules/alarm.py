@@ -87,6 +87,15 @@ class Alarm(Saved):
         self.since = time
         return True
 
+    def stop(self, time: float) -> bool:
+        """The rule is switched off: what fired is resolved; returns whether its state changed."""
+        before = self.status
+        if before == _INACTIVE:
+            return False
+        self.status = (FindingState.RESOLVED if self.first_step >= 0 else FindingState.INACTIVE).value
+        self.since = time if self.status != before else self.since
+        return self.status != before
+
     def _over(self, holds: bool | None, values: Mapping[str, Value]) -> bool:
         if self.rule.clear is None:
             return not holds

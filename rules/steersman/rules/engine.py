@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from steersman.rules.alarm import Alarm
+from steersman.rules.budget import Budget, StoppedRule
 from steersman.rules.diagnosis import Diagnostician
 from steersman.rules.facts import JobFacts
 from steersman.rules.features.panel import Panel
@@ -38,9 +39,10 @@ class Engine:
     Args:
         pack: the rules.
         facts: what the job said of itself.
+        budget: what a rule may cost.
     """
 
-    def __init__(self, pack: Pack, facts: JobFacts) -> None:
+    def __init__(self, pack: Pack, facts: JobFacts, budget: Budget | None = None) -> None:
         self.pack = pack
         self.facts = facts
         self._panel = Panel(facts)
@@ -48,6 +50,8 @@ class Engine:
         self._alarms = [Alarm(rule) for rule in pack.rules]
         self._diagnostician = Diagnostician(facts)
         self._coming: list[list[float]] = []
+        self._budget = budget or Budget()
+        self._stopped: dict[str, StoppedRule] = {}
 
     def feed(self, samples: Samples) -> list[Finding]:
         """Take rows of one rank; returns the findings whose state changed, in order."""
@@ -66,11 +70,26 @@ class Engine:
         values = panel.values()
         points, step, time = panel.regime.points, panel.step, panel.time
         settled = not panel.regime.blanked
+        if self._budget.due():
+            for slow in self._budget.measure([a.rule for a in self._alarms], values, step):
+                self._stop(slow, changed)
         for alarm in self._alarms:
             if alarm.check(values, points, step, time, settled):
                 changed.append(alarm.finding())
         self._diagnostician.watch(values, self._alarms)
         panel.checked()
+
+    def _stop(self, slow: StoppedRule, changed: list[Finding]) -> None:
+        self._stopped[slow.rule] = slow
+        for alarm in [a for a in self._alarms if a.rule.name == slow.rule]:
+            if alarm.stop(self._panel.time):
+                changed.append(alarm.finding())
+            self._alarms.remove(alarm)
+
+    @property
+    def stopped(self) -> tuple[StoppedRule, ...]:
+        """The rules that were too slow and are switched off for this job, in the order in which they were."""
+        return tuple(self._stopped.values())
 
     def note_adjustment(self, step: int, factor: float) -> None:
         """Our own hand multiplied the LR by `factor` from `step` on: a new regime, not a surprise."""
@@ -111,6 +130,7 @@ class Engine:
             "alarms": {a.rule.name: a.state() for a in self._alarms},
             "diagnosis": self._diagnostician.state(),
             "coming": self._coming,
+            "stopped": [[s.rule, s.step, s.reason] for s in self._stopped.values()],
         }
         return json.dumps(state, separators=(",", ":")).encode()
 
@@ -134,4 +154,6 @@ class Engine:
                 alarm.load(state["alarms"][alarm.rule.name])
         engine._diagnostician.load(state["diagnosis"])
         engine._coming = state["coming"]
+        engine._stopped = {rule: StoppedRule(rule, step, reason) for rule, step, reason in state.get("stopped", [])}
+        engine._alarms = [a for a in engine._alarms if a.rule.name not in engine._stopped]
         return engine

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import re
 import string
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from steersman.rules.language.cel import Checker
 from steersman.rules.language.condition import Condition
 from steersman.rules.language.document import Document, did_you_mean
 from steersman.rules.language.mistake import Mistake, PackError
+from steersman.rules.language.tree import TreeReader, open_document
 from steersman.rules.rule import Hold, Prescribe, Rule
 from steersman.rules.verdict import Verdict
 
@@ -24,10 +24,25 @@ __all__ = ["Mistake", "Pack", "PackError", "load_pack", "shipped_pack"]
 
 MAX_RULES = 500
 
-_KEYS = ("rule", "expr", "unless", "for", "clear", "severity", "verdict", "explain", "evidence", "prescribe")
+MAX_PARTS = 25_000
+"""Parts of all expressions of a pack together: what bounds the cost of a check, see docs/rules.md."""
+
+MAX_EXPLAIN = 1_000
+"""Characters of a sentence that is filled in at each check of a rule that holds."""
+
+MAX_RUNBOOK = 16 * 1024
+"""Characters of a runbook."""
+
+_KEYS = (
+    "rule", "expr", "unless", "for", "clear", "severity", "verdict", "explain", "evidence", "prescribe", "runbook",
+    "docs",
+)  # fmt: skip
 _NEEDED = ("rule", "expr", "severity", "verdict", "explain")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 _HOLD = re.compile(r"(\d{1,6})\s*(points?|checks?)\Z")
+# A width or precision of nine digits is a gigabyte of blanks.
+_FORMAT = re.compile(r"[-+ ]?0?\d{0,2}(\.\d{1,2})?[efgEFG%]?\Z")
+_URL = re.compile(r"https?://\S+\Z")
 _VERDICTS = tuple(v for v in Verdict if v not in (Verdict.HEALTHY, Verdict.UNDETERMINED, Verdict.TOO_SHORT))
 
 
@@ -80,65 +95,26 @@ class _PackReader:
         self.rules: list[Rule] = []
         self.mistakes: list[Mistake] = []
         self.seen: dict[str, str] = {}
+        self.parts = 0
 
     def read(self, path: Path) -> None:
         """Read one file; what is wrong is remembered, never raised."""
-        try:
-            text = path.read_text(encoding="utf-8")
-        except OSError as error:
-            self.mistakes.append(Mistake(str(path), 1, 1, "", f"cannot be read: {error.strerror or error}"))
+        opened = open_document(path, self.mistakes)
+        if opened is None:
             return
-        except UnicodeDecodeError:
-            self.mistakes.append(Mistake(str(path), 1, 1, "", "cannot be read: it is not UTF-8 text"))
-            return
-        document = Document(text)
-        root, problems = document.compose()
-        self.mistakes += [Mistake(str(path), p.line, p.column, "", p.text) for p in problems]
-        if problems:
-            return
+        document, root = opened
         file = _FileReader(self, str(path), document)
         before = len(self.mistakes)
         file.read(root)
         self.mistakes[before:] = sorted(self.mistakes[before:], key=lambda m: (m.line, m.column))
 
 
-class _FileReader:
+class _FileReader(TreeReader):
     """Turns one file's tree into rules."""
 
     def __init__(self, pack: _PackReader, path: str, document: Document) -> None:
+        super().__init__(path, document, pack.mistakes)
         self.pack = pack
-        self.path = path
-        self.document = document
-        self.rule = ""
-
-    def wrong(self, node: yaml.Node | None, text: str, line: int = 1, column: int = 1) -> None:
-        """Remember a mistake at a node, or at a line and column within its value."""
-        row, offset = self.document.place(node, line, column) if node is not None else (1, 1)
-        self.pack.mistakes.append(Mistake(self.path, row, offset, self.rule, text))
-
-    def mapping(self, node: yaml.Node, allowed: Sequence[str], what: str) -> dict[str, yaml.Node] | None:
-        """The entries of a mapping by key; unknown and repeated keys are mistakes."""
-        if not isinstance(node, yaml.MappingNode):
-            self.wrong(node, f"{what} must be a mapping with the keys {', '.join(allowed)}")
-            return None
-        out: dict[str, yaml.Node] = {}
-        for key, value in node.value:
-            name = key.value if isinstance(key, yaml.ScalarNode) else ""
-            if name not in allowed:
-                hint = did_you_mean(name, allowed) or f"; allowed are {', '.join(allowed)}"
-                self.wrong(key, f"unknown key {name!r}{hint}")
-            elif name in out:
-                self.wrong(key, f"{name!r} stands here twice")
-            else:
-                out[name] = value
-        return out
-
-    def text(self, node: yaml.Node, what: str) -> str | None:
-        """A scalar that is a text."""
-        if isinstance(node, yaml.ScalarNode) and node.value.strip():
-            return str(node.value)
-        self.wrong(node, f"{what} must be a text")
-        return None
 
     def read(self, root: yaml.Node | None) -> None:
         """Read the whole file."""
@@ -160,13 +136,17 @@ class _FileReader:
             rule = self.read_rule(node)
             if rule is not None and len(self.pack.mistakes) == before:
                 self.pack.rules.append(rule)
-            self.rule = ""
+                room = self.pack.parts <= MAX_PARTS
+                self.pack.parts += rule.parts
+                if room and self.pack.parts > MAX_PARTS:
+                    self.wrong(node, f"the expressions of a pack may have {MAX_PARTS} parts together, reached here")
+            self.scope = ""
 
     def read_rule(self, node: yaml.Node) -> Rule | None:
         """Read one rule; None where it has mistakes."""
         if isinstance(node, yaml.MappingNode):
             named = [v for k, v in node.value if k.value == "rule" and isinstance(v, yaml.ScalarNode)]
-            self.rule = named[0].value if named else ""
+            self.scope = named[0].value if named else ""
         keys = self.mapping(node, _KEYS, "a rule")
         if keys is None:
             return None
@@ -181,6 +161,8 @@ class _FileReader:
         explain = self.explain(keys.get("explain"))
         evidence = self.evidence(keys.get("evidence"))
         prescribe = self.prescribe(keys.get("prescribe"))
+        docs = self.url(keys.get("docs"))
+        runbook = self.runbook(keys.get("runbook"), name)
         if name is None or expr is None or severity is None or verdict is None or explain is None:
             return None
         return Rule(
@@ -194,6 +176,8 @@ class _FileReader:
             clear=clear,
             evidence=evidence,
             prescribe=prescribe,
+            runbook=runbook,
+            docs=docs,
             file=self.path,
             line=node.start_mark.line + 1,
         )
@@ -221,16 +205,6 @@ class _FileReader:
             self.wrong(node, text, line, column)
         return None if found else Condition(source)
 
-    def word(self, node: yaml.Node | None, key: str, allowed: Sequence[enum.StrEnum]) -> str | None:
-        """One of a set of words."""
-        if node is None or (word := self.text(node, key)) is None:
-            return None
-        values = [a.value for a in allowed]
-        if word not in values:
-            self.wrong(node, f"unknown {key} {word!r}{did_you_mean(word, values)}; allowed are {', '.join(values)}")
-            return None
-        return word
-
     def hold(self, node: yaml.Node | None) -> Hold:
         """`12 points`, `3 checks`, or nothing."""
         if node is None:
@@ -246,6 +220,9 @@ class _FileReader:
         """A template whose fields are features."""
         if node is None or (text := self.text(node, "explain")) is None:
             return None
+        if len(text) > MAX_EXPLAIN:
+            self.wrong(node, f"explain may have {MAX_EXPLAIN} characters, this one has {len(text)}")
+            return None
         try:
             for _, field, form, conversion in string.Formatter().parse(text):
                 if field is None:
@@ -255,11 +232,44 @@ class _FileReader:
                     return None
                 if conversion:
                     raise ValueError(f"!{conversion} is not allowed")
+                if not _FORMAT.match(form or ""):
+                    raise ValueError(f"the form {form!r} is not allowed")
                 format(1.0, form or "")
         except ValueError as error:
             self.wrong(node, f"bad template: {error}; write {{feature}} or {{feature:.2f}}")
             return None
         return text
+
+    def url(self, node: yaml.Node | None) -> str:
+        """A page for people."""
+        if node is None or (text := self.text(node, "docs")) is None:
+            return ""
+        if not _URL.match(text):
+            self.wrong(node, f"docs must be an address that begins with https:// or http://, found {text!r}")
+            return ""
+        return text
+
+    def runbook(self, node: yaml.Node | None, name: str | None) -> str:
+        """What to do when the rule fires: said here, or in `runbooks/RULE.md` beside the file."""
+        if node is not None:
+            text = self.text(node, "runbook") or ""
+        elif name is None:
+            return ""
+        else:
+            page = Path(self.path).parent / "runbooks" / f"{name}.md"
+            try:
+                text = page.read_text(encoding="utf-8")
+            except FileNotFoundError:
+                return ""
+            except (OSError, UnicodeDecodeError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+                self.mistakes.append(Mistake(str(page), 1, 1, name, f"cannot be read: {reason}"))
+                return ""
+        if len(text) > MAX_RUNBOOK:
+            self.wrong(
+                node, f"a runbook may have {MAX_RUNBOOK // 1024} KiB of text, this one has {len(text)} characters"
+            )
+        return text.strip()
 
     def evidence(self, node: yaml.Node | None) -> tuple[str, ...]:
         """A list of features."""
@@ -292,14 +302,3 @@ class _FileReader:
         over = self.number(keys["over"], 0, 100_000, "over must be a number of steps") if "over" in keys else 0.0
         risk = self.text(keys["risk"], "risk") if "risk" in keys else ""
         return Prescribe(scale, int(over or 0), " ".join((risk or "").split()))
-
-    def number(self, node: yaml.Node, low: float, high: float, what: str) -> float | None:
-        """A number within bounds."""
-        try:
-            value = float(node.value)
-        except (TypeError, ValueError):
-            value = float("nan")
-        if not low <= value <= high:
-            self.wrong(node, f"{what} between {low:g} and {high:g}, found {node.value!r}")
-            return None
-        return value

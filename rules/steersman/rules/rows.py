@@ -9,7 +9,10 @@ from steersman.rules.samples import Samples
 
 Cell = float | None
 
-_DIRECT = ("loss", "grad_norm", "hypergrad_cos", "update_norm", "weight_norm", "predicted_decrease")
+DIRECT = (
+    "loss", "grad_norm", "hypergrad_cos", "update_norm", "weight_norm", "predicted_decrease", "loss_scale", "clipped_norm"
+)  # fmt: skip
+"""Series that enter a feature by themselves, beside `lr/GROUP` and `val_loss/SET`."""
 
 
 def cells(samples: Samples, name: str) -> list[Cell] | None:
@@ -41,8 +44,7 @@ class RowReader:
         panel = self.panel
         steps: list[int] = samples.steps.tolist()
         times: list[float] = samples.times.tolist()
-        loss, grad, cosine, update, weight, promise = (cells(samples, name) for name in _DIRECT)
-        scale, clipped = cells(samples, "loss_scale"), cells(samples, "clipped_norm")
+        loss, grad, cosine, update, weight, promise, scale, clipped = (cells(samples, name) for name in DIRECT)
         rates = {name: cells(samples, name) for name in sorted(samples.columns) if name.startswith("lr/")}
         sets = [
             (name.partition("/")[2], column)

@@ -52,6 +52,8 @@ class Rule:
         explain: a sentence with `{feature}` or `{feature:.2f}` in it.
         evidence: names of the features that are its evidence.
         prescribe: None where the LR is not its lever.
+        runbook: what to do when it fires, text or an address; empty where its author says nothing.
+        docs: address of a page about it, may be empty.
         file: where it stands.
         line: where in that file.
     """
@@ -66,5 +68,12 @@ class Rule:
     clear: Condition | None = None
     evidence: tuple[str, ...] = ()
     prescribe: Prescribe | None = None
+    runbook: str = ""
+    docs: str = ""
     file: str = ""
     line: int = 0
+
+    @property
+    def parts(self) -> int:
+        """Size of its expressions: names, numbers and operators."""
+        return sum(c.parts for c in (self.expr, self.unless, self.clear) if c is not None)

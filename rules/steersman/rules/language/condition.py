@@ -47,6 +47,7 @@ class Condition:
         self.source = source
         self.tree = ex.parse(source)
         self.names = tuple(ex.names(self.tree))
+        self.parts = ex.size(self.tree)
         self._fast = _compile(self.tree)
 
     def evaluate(self, values: Mapping[str, Value]) -> bool | None:

@@ -111,6 +111,23 @@ def names(node: Node) -> list[str]:
     return list(found)
 
 
+def size(node: Node) -> int:
+    """How many names, numbers and operators it has.
+
+    >>> size(parse("c > 0.1 && known(t_c)"))
+    5
+    """
+    count, stack = 0, [node]
+    while stack:
+        n = stack.pop()
+        count += 1
+        if isinstance(n, Unary):
+            stack.append(n.operand)
+        elif isinstance(n, Binary):
+            stack += [n.right, n.left]
+    return count
+
+
 class _Parser:
     def __init__(self, source: str) -> None:
         self.source = source

@@ -1,0 +1,123 @@
+"""`steersman rules backtest`: how good rules are on recorded runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from steersman.cli.errors import CommandError
+from steersman.cli.rule_files import load_rules, read_whole
+from steersman.cli.words import plural
+
+if TYPE_CHECKING:
+    from steersman.rules.backtest.labels import LabelBook
+    from steersman.rules.recording import Recording
+
+
+@click.command("backtest")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--rules",
+    "rules",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Rule file or folder, or the word shipped; may be given more than once. Without it the shipped rules.",
+)
+@click.option(
+    "--against",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="A second set of rules, compared with the first on the same runs.",
+)
+@click.option(
+    "--labels", type=click.Path(path_type=Path), metavar="CSV", help="What is wrong with each run: id, verdict, onset."
+)
+@click.option(
+    "--min-confidence",
+    type=click.FloatRange(0.0, 1.0),
+    default=0.6,
+    show_default=True,
+    help="Leave out labels whose author was less sure, where the labels have a column confidence.",
+)
+@click.option(
+    "--healthy", type=click.Path(path_type=Path), metavar="JSON", help="Write the rates on healthy runs here."
+)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def command(
+    runs: tuple[Path, ...],
+    rules: tuple[Path, ...],
+    against: tuple[Path, ...],
+    labels: Path | None,
+    min_confidence: float,
+    healthy: Path | None,
+    as_json: bool,
+) -> None:
+    """Replay the RUNS (logs, or folders of them) and say how good rules are on them.
+
+    With --labels: precision, recall, false alarms and delay of each rule and each verdict, with exact 95 % intervals.
+    Without: how often each rule fired.
+    """
+    from steersman.cli.backtest_page import as_object, tables
+    from steersman.rules.backtest.backtest import Backtest
+    from steersman.rules.backtest.labels import LabelBook, read_labels
+
+    pack = load_rules(rules, as_json)
+    other = load_rules(against, as_json) if against else None
+    if healthy is not None and labels is None:
+        raise CommandError("nothing says which runs are healthy", "give --labels as well")
+    found = [] if labels is None else read_whole(lambda: read_labels(labels), "docs/backtest.md shows a file", as_json)
+    book = LabelBook([label for label in found if label.confidence >= min_confidence])
+    unsure = LabelBook([label for label in found if label.confidence < min_confidence])
+    backtest = Backtest(pack, other)
+    _replay(backtest, runs, book, unsure)
+    if not backtest.trials:
+        raise CommandError("none of the runs could be read", "what was tried stands above")
+    if healthy is not None:
+        from steersman.rules.backtest.healthy import write
+
+        write(healthy, backtest.rule_scores(), backtest.judged())
+    if as_json:
+        from steersman.cli.jsonform import dumps
+
+        click.echo(dumps(as_object(backtest)))
+        return
+    from rich.console import Console
+
+    console = Console(soft_wrap=True) if not sys.stdout.isatty() else Console()
+    for table in tables(backtest):
+        console.print(table)
+
+
+def _replay(backtest: object, runs: tuple[Path, ...], book: LabelBook, unsure: LabelBook) -> None:
+    from steersman.rules.backtest.backtest import Backtest
+    from steersman.rules.backtest.runs import files, read_runs
+    from steersman.rules.readers import ReadError
+
+    assert isinstance(backtest, Backtest)
+    try:
+        paths = files(list(runs))
+    except OSError as error:
+        raise CommandError(f"{error.filename}: {error.strerror}") from None
+    left_out = 0
+    with click.progressbar(paths, label="replaying", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+        for path in bar:
+            recordings: list[Recording] = []
+            try:
+                recordings = read_runs(path)
+            except (ReadError, OSError) as error:
+                reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+                backtest.unreadable[str(path)] = reason
+            for recording in recordings:
+                if unsure.find(recording) is not None:
+                    left_out += 1
+                else:
+                    backtest.add(recording, book.find(recording))
+    for source, reason in backtest.unreadable.items():
+        click.echo(f"steersman: {source}: {reason}: left out", err=True)
+    if left_out:
+        click.echo(f"steersman: {plural(left_out, 'run')} left out whose label is not sure enough", err=True)

@@ -86,9 +86,7 @@ def _ordered(steps: Ints, shown: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
     back = int((known[1:] < known[:-1]).sum())
     again = int((known[1:] == known[:-1]).sum())
     if back > max(4, len(known) // 20) and len(np.unique(known)) * 4 < len(known) * 3 + 3:
-        words = (
-            f"{name!r} goes back {back} times and repeats: several processes wrote it? The last row of a step counts"
-        )
+        words = f"{name!r} goes back {back} times, as where several processes write: the last row of a step counts"
         return Axis(steps, ("step",), np.argsort(steps, kind="stable").astype(np.int64), (words,))
     if back > max(4, len(known) // 20):
         words = f"{name!r} goes back {back} times: the rows are put in order"

@@ -21,7 +21,7 @@ MAX_LINE = 1 << 20
 MAX_ROWS = 50_000_000
 """Rows read of one file at most: more would not fit into the memory of most machines."""
 
-HEAD = 65536
+HEAD = 512 << 10
 """Bytes by which a format is recognised."""
 
 _GZIP = b"\x1f\x8b"

@@ -69,6 +69,8 @@ def recognised(path: Path, wishes: Wishes) -> Format:
 
 def run_name(path: Path) -> str:
     """What to call the run of a file: its own name, or its folder's where all files of the kind have the same."""
+    if path.is_dir():
+        return "/".join(path.resolve().parts[-2:])
     if path.name in _SAME_NAMES or path.name.startswith("events.out.tfevents"):
         parts = [part for part in path.parent.parts if not part.startswith("checkpoint-") and part not in ("/", "..")]
         return "/".join(parts[-2:]) or path.stem

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from steersman.rules.readers.formats import FORMATS, by_name
+from steersman.rules.readers import mlflow, tensorboard
+from steersman.rules.readers.formats import FORMATS
 from steersman.rules.readers.lines import head
 from steersman.rules.readers.naming import decide
 from steersman.rules.readers.reading import Format, ReadError, Wishes
@@ -49,6 +50,14 @@ def search(folder: Path, wishes: Wishes) -> Iterator[Found]:
         newest = checkpoints[-1][1] if checkpoints and "trainer_state.json" not in files else ""
         stale = {name for _, name in checkpoints if name != newest}
         folders[:] = sorted(f for f in folders if f not in _PASSED_OVER and f not in stale)
+        if mlflow.is_run(here) and _wanted(mlflow.FORMAT, wishes):
+            folders[:] = []
+            yield Found(here, str(here), mlflow.FORMAT)
+            continue
+        parts = tensorboard.parts(here) if _wanted(tensorboard.FORMAT, wishes) else {}
+        if parts or (any("tfevents" in name for name in files) and _wanted(tensorboard.FORMAT, wishes)):
+            folders[:] = [f for f in folders if here / f not in parts.values()]
+            yield Found(here, str(here), tensorboard.FORMAT)
         for name in sorted(files):
             path = here / name
             form = _form(path, wishes)
@@ -57,18 +66,22 @@ def search(folder: Path, wishes: Wishes) -> Iterator[Found]:
 
 
 def _form(path: Path, wishes: Wishes) -> Format | None:
-    if path.suffix.lower() not in _SUFFIXES and "tfevents" not in path.name:
+    if path.suffix.lower() not in _SUFFIXES or "tfevents" in path.name:
         return None
     try:
         first = head(path)
     except OSError:
         return None
     for form in FORMATS:
-        if wishes.format and form is not by_name(wishes.format):
+        if not _wanted(form, wishes):
             continue
         if form.recognises(path, first):
             return form if form.sure or _has_a_loss(path, form, wishes) else None
     return None
+
+
+def _wanted(form: Format, wishes: Wishes) -> bool:
+    return not wishes.format or wishes.format == form.name
 
 
 def _has_a_loss(path: Path, form: Format, wishes: Wishes) -> bool:

@@ -77,7 +77,7 @@ class Engine:
             if alarm.check(values, points, step, time, settled):
                 changed.append(alarm.finding())
         self._diagnostician.watch(values, self._alarms)
-        panel.checked()
+        panel.checked(values)
 
     def _stop(self, slow: StoppedRule, changed: list[Finding]) -> None:
         self._stopped[slow.rule] = slow

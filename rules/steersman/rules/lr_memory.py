@@ -13,7 +13,7 @@ from steersman.rules.verdict import Verdict
 Value = float | bool | None
 
 _BROKEN = (Verdict.LR_TOO_HIGH, Verdict.DIVERGED, Verdict.NONFINITE, Verdict.GRADIENT_EXPLOSION)
-_STEPS = ("r_top", "horizon", "travel", "c", "rho")
+_STEPS = ("r_top", "horizon", "travel", "c", "rho", "octaves")
 
 
 class LrMemory(Saved):

@@ -43,10 +43,12 @@ def lower(
         stable: highest LR at which this job improved undisturbed.
         unstable: lowest LR that was found too high.
     """
-    top = values.get("r_top")
+    top, octaves = values.get("r_top"), values.get("octaves")
     horizon = values.get("horizon") or 1000.0
     error = math.log(4.0)
-    if top is not None and top > 0.0:
+    if octaves is not None and octaves > 0.5:
+        estimate = math.log(lr) - math.log(2.0) * octaves
+    elif top is not None and top > 0.0:
         estimate = math.log(lr) + math.log(HEALTHY_R / math.sqrt(horizon) / top)
     else:
         # Nothing is known of the steps: a rate that broke a job at once is some eight times too high, give or take eight.
@@ -57,7 +59,7 @@ def lower(
         estimate = (estimate * weight + math.log(_ADAM_CENTRE) * prior) / (weight + prior)
         error = (weight + prior) ** -0.5
     # Beyond a factor of ten thousand the estimate is nonsense.
-    estimate = max(estimate, math.log(lr / 1e4))
+    estimate = max(estimate, math.log(lr) - math.log(1e4))
     ceiling = math.log(0.5 * min(lr, unstable or lr))
     floor = math.log(min(stable, 0.5 * lr)) if stable else -math.inf
     value = min(max(estimate, floor), ceiling)
@@ -71,7 +73,10 @@ def higher(values: Mapping[str, Value], lr: float, unstable: float | None) -> Re
         return None
     r = values.get("r")
     horizon = values.get("horizon") or 1000.0
-    if r is not None and r > 0.0:
+    octaves = values.get("octaves")
+    if octaves is not None and octaves < -0.5:
+        factor, spread = min(max(2.0**-octaves, 2.0), 128.0), 4.0
+    elif r is not None and r > 0.0:
         factor = min(max(HEALTHY_R / math.sqrt(horizon) / r, 2.0), 64.0)
         spread = 3.0
     else:

@@ -66,6 +66,9 @@ _NAMES: tuple[tuple[str, str, str], ...] = (
     ("n_c", "number", "samples it is made of"),
     ("r", "number", "relative step |du| / |theta|"),
     ("r_top", "number", "highest relative step of the regime"),
+    ("p_low", "number", "learned: probability that a much higher LR would end better"),
+    ("p_high", "number", "learned: probability that a much lower LR would end better"),
+    ("octaves", "number", "learned: log2 of the LR in force over the best one"),
     (
         "travel",
         "number",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from steersman.rules.facts import JobFacts
@@ -26,11 +27,15 @@ from steersman.rules.features.trend import BlockRing, Trend
 from steersman.rules.features.validation import ValidationSet
 from steersman.rules.features.winsor import WinsorZ
 from steersman.rules.features.zeros import Zeros
+from steersman.rules.judgement import judge
 
 Value = float | bool | None
 
 BOUND = 1e150
 """A value beyond this is as good as infinite: it would not survive being squared."""
+
+JUDGE_EVERY = 2
+"""Samples of the direction between two judgements of the LR, which cost as much as some ten checks."""
 
 MAX_SETS = 16
 """Validation sets followed at most; a job that names a set after each step must not fill the memory."""
@@ -52,7 +57,7 @@ class Panel(Saved):
 
     FIELDS: ClassVar[tuple[str, ...]] = (
         "step", "time", "loss", "z_top", "jump", "zg_top", "adjusted", "warming", "left", "left_top", "left_grad",
-        "warmup_steps", "taken",
+        "warmup_steps", "taken", "judged", "p_low", "p_high", "octaves",
     )  # fmt: skip
 
     def __init__(self, facts: JobFacts) -> None:
@@ -70,6 +75,10 @@ class Panel(Saved):
         self.left_grad: float | None = None
         self.warmup_steps = 0
         self.taken = 1
+        self.judged = 0
+        self.p_low: float | None = None
+        self.p_high: float | None = None
+        self.octaves: float | None = None
         self.scale = LogLoss()
         self.z = WinsorZ()
         self.z_grad = WinsorZ()
@@ -233,10 +242,18 @@ class Panel(Saved):
         self.hypergrad.reset()
         self.step_size.reset(afresh)
         self.gain.reset()
+        self.judged, self.p_low, self.p_high, self.octaves = 0, None, None, None
         self._trend_fresh = False
 
-    def checked(self) -> None:
-        """The rules have seen the peaks since the last check: they start anew."""
+    def checked(self, values: Mapping[str, Value]) -> None:
+        """The rules have seen these values: peaks start anew, and the LR is judged again where there is more to go by."""
+        if self.hypergrad.count >= self.judged + JUDGE_EVERY:
+            self.judged = self.hypergrad.count
+            judgement = judge(values)
+            if judgement is None:
+                self.p_low = self.p_high = self.octaves = None
+            else:
+                self.p_low, self.p_high, self.octaves = judgement.low, judgement.high, judgement.octaves
         self.z_top, self.zg_top, self.jump = None, None, 0.0
         self.left, self.left_top, self.left_grad = None, 0.0, None
 
@@ -304,6 +321,7 @@ class Panel(Saved):
         out["r_top"] = math.exp(self.step_size.ln_top) if moved else None
         out["R"] = self.step_size.over(self.horizon) if moved and planned > 0 else None
         out["R_assumed"] = self.step_size.over(self.horizon) if moved else None
+        out["p_low"], out["p_high"], out["octaves"] = self.p_low, self.p_high, self.octaves
         out["travel"] = self.step_size.travel if moved else None
         out["pace"] = self.step_size.travel * math.sqrt(self.horizon / max(self.step + 1, 1)) if moved else None
         out["horizon"] = self.horizon

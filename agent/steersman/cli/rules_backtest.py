@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from steersman.rules.recording import Recording
 
 
+_PIPED = 200
+
+
 @click.command("backtest")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
@@ -70,7 +73,11 @@ def command(
     other = load_rules(against, as_json) if against else None
     if healthy is not None and labels is None:
         raise CommandError("nothing says which runs are healthy", "give --labels as well")
-    found = [] if labels is None else read_whole(lambda: read_labels(labels), "docs/backtest.md shows a file", as_json)
+    found = (
+        []
+        if labels is None
+        else read_whole(lambda: read_labels(labels), "docs/backtest.md shows a file", as_json, "the labels")
+    )
     book = LabelBook([label for label in found if label.confidence >= min_confidence])
     unsure = LabelBook([label for label in found if label.confidence < min_confidence])
     backtest = Backtest(pack, other)
@@ -88,7 +95,8 @@ def command(
         return
     from rich.console import Console
 
-    console = Console(soft_wrap=True) if not sys.stdout.isatty() else Console()
+    # Whoever pipes wants whole lines.
+    console = Console() if sys.stdout.isatty() else Console(width=_PIPED)
     for table in tables(backtest):
         console.print(table)
 

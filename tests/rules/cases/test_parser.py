@@ -125,8 +125,15 @@ def test_every_item_tells_its_own_mistake() -> None:
     assert [e.at for e in parse("flat 1 ten then spike x at 3, gap")[1]] == [7, 22, 33]
 
 
-@given(st.lists(st.sampled_from("flat 1 2.0 -> then , for over 3 300 noise 3% spike x3 +1 at nan gap 1..2 every _x2 1+2x5 "
-                                "log power value wave from -inf".split(" ")), max_size=14).map(" ".join))  # fmt: skip
+WORDS = st.sampled_from(
+    [
+        *("flat", "1", "2.0", "->", "then", ",", "for", "over", "3", "300", "noise", "3%", "spike", "x3", "+1", "at"),
+        *("nan", "gap", "1..2", "every", "_x2", "1+2x5", "log", "power", "value", "wave", "from", "-inf"),
+    ]
+)
+
+
+@given(st.lists(WORDS, max_size=14).map(" ".join))
 def test_any_words_are_a_series_or_refused(source: str) -> None:
     notation, wrong = parse(source)
     if not wrong:

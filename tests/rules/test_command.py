@@ -108,7 +108,7 @@ def test_test_plots_series_and_where_rules_fire(tmp_path: Path) -> None:
     lines = CliRunner().invoke(command, ["test", "--plot", "--match", "twice", str(file)]).output.splitlines()
     assert lines[1:2] == ["  ok: twice the loss"]
     assert lines[2].startswith("    loss   ▇")
-    assert lines[3].rstrip().endswith("▲          fires at step 503")
+    assert lines[3].endswith("▲           fires at step 503")
 
 
 def test_mistakes_in_cases_are_all_printed(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from steersman.rules.facts import JobFacts
 from steersman.rules.features.catalogue import catalogue
 from steersman.rules.features.panel import Panel
-from steersman.rules.packs import MAX_PARTS, Pack, PackError, load_pack, shipped_pack
+from steersman.rules.packs import MAX_PARTS, Mistake, Pack, PackError, load_pack, shipped_pack
 
 BAD = Path(__file__).parent / "bad"
 RULE = "  - rule: r{n}\n    expr: c > 0.1\n    severity: info\n    verdict: plateau\n    explain: text\n"
@@ -136,6 +136,7 @@ TEXTS = st.one_of(st.text(max_size=200), st.lists(st.one_of(WORDS, st.text(max_s
 def check(tmp_path: Path, text: str) -> None:
     file = tmp_path / "x.yaml"
     file.write_bytes(text.encode("utf-8", "surrogatepass"))
+    told: tuple[Mistake, ...] | None
     try:
         told = None if isinstance(load_pack([file]), Pack) else ()
     except PackError as error:

@@ -29,7 +29,9 @@ def run(name: str, peak: float, at: int = 100, stays: bool = True, every: int = 
     loss = np.full(200, 1.0) + 0.01 * np.sin(np.arange(200))
     loss[at : 200 if stays else at + 8] = peak
     steps = every * np.arange(200)
-    return Recording(f"logs/{name}.json", name, "test", Samples(steps, steps * 1.0, {"loss": Column.full(loss)}))
+    return Recording(
+        f"logs/{name}.json", name, "test", Samples(steps, steps.astype(np.float64), {"loss": Column.full(loss)})
+    )
 
 
 def label(name: str, verdict: Verdict, onset: int | None = None) -> Label:

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from steersman.rules.cases.casefile import read_cases
-from steersman.rules.packs import PackError, shipped_pack
+from steersman.rules.packs import Mistake, PackError, shipped_pack
 
 BAD = Path(__file__).parent / "bad"
 CASES = sorted((shipped_pack() / "tests").glob("*.yaml"))
@@ -51,6 +51,7 @@ def test_a_right_file_with_a_piece_changed_is_read_or_told_what_is_wrong(tmp_pat
     )
     file = tmp_path / "x.yaml"
     file.write_bytes((source[:at] + "".join(data.draw(st.lists(word, max_size=4))) + source[at + cut :]).encode())
+    told: tuple[Mistake, ...] | None
     try:
         told = None if read_cases([file]) else ()
     except PackError as error:

@@ -130,6 +130,7 @@ class _Item:
 
     def read(self, alone: bool) -> Piece | Mark:
         first = self.tokens[0].word
+        item: Piece | Mark
         if first in _MARK_READERS:
             self.k = 1
             item = _MARK_READERS[first](self)

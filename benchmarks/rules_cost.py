@@ -32,19 +32,19 @@ def main() -> None:
     options = parser.parse_args()
     whole = learning(options.rows)
     bare = Samples(whole.steps, whole.times, {name: whole.columns[name] for name in ("loss", "lr/0")})
-    report = []
+    report: list[tuple[int, int, float, float]] = []
     for count in COUNTS:
         pack = repeated(count)
-        costs = {name: per_row(pack, rows, options.repeat) for name, rows in (("probe", whole), ("log", bare))}
-        report.append({"rules": count, "parts": sum(r.parts for r in pack.rules), "us_per_row": costs})
+        parts = sum(rule.parts for rule in pack.rules)
+        report.append((count, parts, per_row(pack, whole, options.repeat), per_row(pack, bare, options.repeat)))
     if options.json:
-        print(json.dumps({"rows": options.rows, "repeat": options.repeat, "packs": report}))
+        names = ("rules", "parts", "probe_us", "log_us")
+        packs = [dict(zip(names, line, strict=True)) for line in report]
+        print(json.dumps({"rows": options.rows, "repeat": options.repeat, "packs": packs}))
         return
     print("| rules | parts | µs a row, as the probe reports | µs a row, loss and LR alone |\n|---|---|---|---|")
-    for line in report:
-        costs = line["us_per_row"]
-        assert isinstance(costs, dict)
-        print(f"| {line['rules']} | {line['parts']:,} | {costs['probe']:.0f} | {costs['log']:.0f} |")
+    for count, parts, probe, log in report:
+        print(f"| {count} | {parts:,} | {probe:.0f} | {log:.0f} |")
 
 
 def repeated(count: int) -> Pack:

@@ -84,7 +84,7 @@ def test_a_plateau_without_direction_abstains_from_the_rate() -> None:
 
 def test_few_points_are_too_few() -> None:
     engine = Engine(PACK, JobFacts())
-    engine.feed(s.job(s.falling(30)))
+    engine.feed(s.job(s.falling(20)))
     assert engine.diagnose().verdict is Verdict.TOO_SHORT
 
 

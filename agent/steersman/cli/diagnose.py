@@ -1,69 +1,162 @@
-"""`steersman diagnose`: what was wrong with a run that somebody wrote down."""
+"""`steersman diagnose`: what was wrong with runs that somebody wrote down."""
 
 from __future__ import annotations
 
-import json
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 
-from steersman.rules.finding import FindingState
-from steersman.rules.packs import load_pack
-from steersman.rules.readers.huggingface import read
-from steersman.rules.replay import Replay, replay
+from steersman.cli.errors import CommandError, UsageError
+from steersman.cli.report.gather import Say, outcomes
+from steersman.cli.report.outcome import Outcome
+from steersman.rules.packs import Pack, PackError, load_pack
+from steersman.rules.readers import FORMATS, Wishes
+from steersman.rules.readers.naming import ROLES, is_role
+
+_FORMATS = "\n".join(f"  {form.name:14}{form.text}" for form in FORMATS)
+
+HELP = f"""Say what was wrong with the runs logged in PATHS.
+
+A file is recognised by what is in it; a folder is searched. Exit code: 0 no critical finding, 1 some, 2 usage,
+3 a file could not be read (1 goes before 3).
+
+\b
+Formats:
+{_FORMATS}
+"""
 
 
-@click.command()
+@click.command(help=HELP)
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="One object a line and run.")
-def command(paths: tuple[Path, ...], as_json: bool) -> None:
-    """Say what was wrong with the runs logged in PATHS."""
-    pack = load_pack()
-    worst = 0
-    for path in paths:
-        done = replay(read(path), pack)
-        shown = as_object(done)
-        worst = max(worst, any(f["severity"] == "critical" for f in shown["findings"]))
-        click.echo(json.dumps(shown))
-    sys.exit(worst)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line and run; see docs/diagnose.md.")
+@click.option(
+    "--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write one self-contained page."
+)
+@click.option("--all", "show_all", is_flag=True, help="The report of every run, also of those without findings.")
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="SERIES=NAME",
+    help="What the log calls a series, e.g. loss=train/ce or val_loss/wiki=ppl_wiki; SERIES= leaves out.",
+)
+@click.option(
+    "--planned-steps", type=click.IntRange(1), default=None, metavar="N", help="How many steps the job was to take."
+)
+@click.option("--optimizer", default="", metavar="NAME", help="Class name of the optimizer, e.g. AdamW.")
+@click.option(
+    "--format",
+    "form",
+    default="",
+    type=click.Choice(["", *(f.name for f in FORMATS)]),
+    metavar="NAME",
+    help="The format, where it is not recognised.",
+)
+@click.option(
+    "--rules",
+    "rules",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True),
+    metavar="DIR",
+    help="Rule files, or folders of them, in place of the shipped ones. Repeatable.",
+)
+def command(
+    paths: tuple[Path, ...],
+    as_json: bool,
+    html: Path | None,
+    show_all: bool,
+    columns: tuple[str, ...],
+    planned_steps: int | None,
+    optimizer: str,
+    form: str,
+    rules: tuple[Path, ...],
+) -> None:
+    """Diagnose logged runs."""
+    wishes = Wishes(_told(columns), planned_steps or 0, optimizer, form)
+    pack = _pack(rules)
+    found: list[Outcome] = []
+    with _progress(len(paths)) as say:
+        for outcome in outcomes(paths, wishes, pack, say):
+            found.append(outcome)
+            if as_json:
+                from steersman.cli.jsonform import dumps
+                from steersman.cli.report.outcome import as_object
+
+                click.echo(dumps(as_object(outcome)))
+    if html is not None:
+        _write(html, found)
+    if not as_json:
+        _show(found, show_all)
+    if any(outcome.critical for outcome in found):
+        sys.exit(1)
+    if any(outcome.replay is None for outcome in found):
+        sys.exit(3)
 
 
-def as_object(done: Replay) -> dict[str, Any]:
-    """The documented shape of `diagnose --json`."""
-    said = done.diagnosis
-    fired = [f for f in done.engine.findings() if f.state in (FindingState.FIRING, FindingState.RESOLVED)]
-    lr = said.recommended_lr
-    plan = said.prescription
-    return {
-        "run": done.recording.name,
-        "source": done.recording.source,
-        "steps": len(done.recording.samples),
-        "verdict": said.verdict.value,
-        "confidence": said.confidence,
-        "onset_step": said.onset_step,
-        "recommended_lr": {"value": lr.value, "low": lr.low, "high": lr.high} if lr else None,
-        "findings": [
-            {
-                "rule": f.rule,
-                "severity": f.severity.value,
-                "first_step": f.first_step,
-                "last_step": f.last_step,
-                "evidence": {e.name: e.value for e in f.evidence},
-            }
-            for f in fired
-        ],
-        "for": list(said.evidence_for),
-        "against": list(said.evidence_against),
-        "prescription": {
-            "kind": plan.kind.value,
-            "value": plan.value,
-            "over_steps": plan.over_steps,
-            "reason": plan.reason,
-            "risk": plan.risk,
-        }
-        if plan
-        else None,
-        "lr_is_the_lever": said.lr_is_the_lever,
-    }
+def _told(words: Sequence[str]) -> dict[str, str]:
+    told: dict[str, str] = {}
+    for word in words:
+        series, equals, name = word.partition("=")
+        if not equals:
+            raise UsageError(f"--column {word!r} has no '='", "write --column loss=NAME")
+        if not is_role(series):
+            raise UsageError(f"--column: there is no series {series!r}", f"there are {', '.join(ROLES)}")
+        told["lr/0" if series == "lr" else series] = name
+    return told
+
+
+def _pack(rules: Sequence[Path]) -> Pack:
+    try:
+        return load_pack(rules)
+    except PackError as error:
+        for mistake in error.mistakes:
+            click.echo(str(mistake), err=True)
+        raise UsageError("the rule files have mistakes", "steersman rules check says the same") from None
+
+
+@contextmanager
+def _progress(paths: int) -> Iterator[Say]:
+    """A line on stderr that says what is at work, where somebody looks at it."""
+    if not sys.stderr.isatty():
+        yield lambda words: None
+        return
+    from steersman.cli.render import console
+    from steersman.cli.words import clean
+
+    out = console(stderr=True)
+    with out.status(f"{paths} paths") as status:
+        yield lambda words: status.update(clean(words, max(20, out.width - 4)))
+
+
+def _show(found: Sequence[Outcome], show_all: bool) -> None:
+    from rich.text import Text
+
+    from steersman.cli.render import console
+    from steersman.cli.report.overview import overview, tally
+    from steersman.cli.report.page import page
+
+    out = console()
+    if len(found) == 1:
+        out.print(page(found[0], out.width))
+        return
+    out.print(overview(found, out.width))
+    out.print(Text(f"\n{tally(found)}", "bold"))
+    loud = [o for o in found if o.replay is not None and (show_all or o.severity in ("warning", "critical"))]
+    for outcome in loud:
+        out.print(Text("\n" + "─" * out.width, "dim"))
+        out.print(page(outcome, out.width))
+    if not show_all and len(loud) < len(found):
+        out.print(Text("\n--all shows the reports of the others, too", "dim"))
+
+
+def _write(html: Path, found: Sequence[Outcome]) -> None:
+    from steersman.cli.report.web import web_page
+
+    try:
+        html.write_text(web_page(found), encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"{html} cannot be written: {error.strerror}", "name another file after --html") from None
+    click.echo(f"steersman: {html} written", err=True)

@@ -103,23 +103,22 @@ def command(
 
 def _replay(backtest: object, runs: tuple[Path, ...], book: LabelBook, unsure: LabelBook) -> None:
     from steersman.rules.backtest.backtest import Backtest
-    from steersman.rules.backtest.runs import files, read_runs
+    from steersman.rules.backtest.runs import found, read
     from steersman.rules.readers import ReadError
 
     assert isinstance(backtest, Backtest)
     try:
-        paths = files(list(runs))
+        logs = found(runs)
     except OSError as error:
         raise CommandError(f"{error.filename}: {error.strerror}") from None
     left_out = 0
-    with click.progressbar(paths, label="replaying", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
-        for path in bar:
+    with click.progressbar(logs, label="replaying", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+        for log in bar:
             recordings: list[Recording] = []
             try:
-                recordings = read_runs(path)
-            except (ReadError, OSError) as error:
-                reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-                backtest.unreadable[str(path)] = reason
+                recordings = read(log)
+            except ReadError as error:
+                backtest.unreadable[log.source] = str(error)
             for recording in recordings:
                 if unsure.find(recording) is not None:
                     left_out += 1

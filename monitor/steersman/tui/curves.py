@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from steersman.cli import views
+from steersman.cli.chart import Chart, Curve, Mark
 from steersman.tui.board import lr_series, val_series
-from steersman.tui.chart import Chart, Curve, Mark
 from steersman.tui.feed import Feed
 from steersman.tui.history import History
 from steersman.tui.palette import GOOD, GRADIENT, LR, NOTICE, OWN_LR, SEVERITY_COLOURS, SEVERITY_SIGNS, TRAIN, VAL

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from textual.theme import Theme
 
-TRAIN = "#6cb6ff"
-VAL = "#e0a458"
-GRADIENT = "#b392f0"
-LR = "#56d4a0"
+from steersman.cli.palette import CRITICAL, DIM, FAINT, GRADIENT, LR, NOTICE, TRAIN, VAL
+
+__all__ = [
+    "ADJUSTMENT_COLOURS", "ADJUSTMENT_SIGNS", "CRITICAL", "DIM", "FAINT", "GOOD", "GRADIENT", "LR", "NOTICE", "OWN_LR",
+    "SEVERITY_COLOURS", "SEVERITY_SIGNS", "STATE_COLOURS", "THEME", "TRAIN", "VAL",
+]  # fmt: skip
+
 OWN_LR = "#5b6b7b"
-DIM = "#7d8b99"
-FAINT = "#3d4a57"
 GOOD = "#56d4a0"
-NOTICE = "#ffd166"
-CRITICAL = "#ff6b6b"
 
 SEVERITY_COLOURS = {"info": TRAIN, "warning": NOTICE, "critical": CRITICAL}
 # each severity has a sign of its own, for eyes and terminals that do not tell colours apart

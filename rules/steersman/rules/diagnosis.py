@@ -4,118 +4,93 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from steersman.rules import sentences
 from steersman.rules.alarm import Alarm
+from steersman.rules.confidence import calibrated
 from steersman.rules.facts import JobFacts
 from steersman.rules.features.panel import Panel
-from steersman.rules.features.saved import Saved
 from steersman.rules.finding import FindingState, Severity
+from steersman.rules.lr_memory import LrMemory
 from steersman.rules.recommend import higher, lower
 from steersman.rules.verdict import Diagnosis, Prescription, PrescriptionKind, RecommendedLR, Verdict
 
 Value = float | bool | None
 
-SHORT = 50
-"""Points below which nothing is said of a job that has not broken."""
+SHORT = 30
+"""Points below which nothing is said of a job in which nothing fires."""
 
 _PRECEDENCE = (
     Verdict.NONFINITE,
+    Verdict.PRECISION_OVERFLOW,
     Verdict.DIVERGED,
+    Verdict.GRADIENT_EXPLOSION,
+    Verdict.WARMUP_TOO_SHORT,
     Verdict.LR_TOO_HIGH,
-    Verdict.LR_TOO_LOW,
-    Verdict.PLATEAU,
-    Verdict.OVERFITTING,
     Verdict.SPIKE,
+    Verdict.BAD_DATA,
+    Verdict.LR_TOO_LOW,
+    Verdict.GRADIENT_VANISHING,
+    Verdict.OVERFITTING,
+    Verdict.DECAY_TOO_EARLY,
+    Verdict.DECAY_TOO_LATE,
+    Verdict.PLATEAU,
+    Verdict.UNDERFITTING,
 )
-_PRIOR = {Severity.CRITICAL: 0.85, Severity.WARNING: 0.7, Severity.INFO: 0.4}
+"""What comes first hides what comes after it: a job that diverges also spikes, and one that stands still also plateaus."""
 
 
-class Diagnostician(Saved):
-    """Weighs the candidates against each other, and remembers what the job has shown of its learning rates.
+class Diagnostician:
+    """Weighs the candidates against each other.
 
     Args:
         facts: what the job said of itself.
     """
 
-    FIELDS: ClassVar[tuple[str, ...]] = ("stable_lr", "unstable_lr", "cuts", "broke_after_cut", "was_hot", "hot")
-
     def __init__(self, facts: JobFacts) -> None:
         self.facts = facts
-        self.stable_lr: float | None = None
-        self.unstable_lr: float | None = None
-        self.cuts = 0
-        self.broke_after_cut = 0
-        self.was_hot = False
-        self.hot: dict[str, float] = {}
+        self.memory = LrMemory()
 
-    def adjusted(self, step: int, factor: float) -> None:
+    def adjusted(self, factor: float) -> None:
         """Our own hand moved the LR."""
-        del step
-        if factor < 1.0:
-            self.cuts += 1
-        self.was_hot = False
+        self.memory.adjusted(factor)
 
     def watch(self, values: Mapping[str, Value], alarms: Sequence[Alarm]) -> None:
-        """After each check: remember the LRs that were stable, those that were not, and what the steps were like."""
-        lr = values.get("lr")
-        firing = [a for a in alarms if a.status == "firing"]
-        if values.get("r_top") is not None and not any(a.rule.verdict is Verdict.NONFINITE for a in firing):
-            # Once the weights are no numbers their steps tell nothing: the last that did are kept.
-            self.hot = {k: float(v) for k in ("r_top", "horizon", "travel", "c", "rho") if (v := values[k]) is not None}
-        loud = [a for a in firing if a.severity != Severity.INFO.value]
-        hot = any(a.rule.verdict in (Verdict.LR_TOO_HIGH, Verdict.DIVERGED, Verdict.NONFINITE) for a in loud)
-        if hot and not self.was_hot:
-            self.was_hot = True
-            if self.cuts:
-                self.broke_after_cut += 1
-        elif not hot and self.was_hot and not values["blanked"]:
-            self.was_hot = False
-        if lr is None or lr <= 0.0:
-            return
-        if any(a.rule.verdict in (Verdict.LR_TOO_HIGH, Verdict.DIVERGED) for a in loud):
-            self.unstable_lr = lr if self.unstable_lr is None else min(lr, self.unstable_lr)
-            if self.stable_lr is not None and self.stable_lr >= self.unstable_lr:
-                self.stable_lr = None
-        elif not loud and not values["blanked"] and not values["warmup"]:
-            i_lo = values.get("i_lo")
-            if i_lo is not None and i_lo > 0.05:
-                self.stable_lr = lr if self.stable_lr is None else max(lr, self.stable_lr)
+        """After each check: remember what the job has shown of its learning rates."""
+        self.memory.watch(values, alarms)
 
     def diagnose(self, panel: Panel, alarms: Sequence[Alarm]) -> Diagnosis:
         """Name the cause."""
         values = panel.values()
         firing = [a for a in alarms if a.status == FindingState.FIRING.value]
-        if not firing:
-            return self._quiet(panel, values, alarms)
-        loud = [a for a in firing if a.severity != Severity.INFO.value] or firing
-        loud.sort(key=lambda a: _rank(a.rule.verdict))
+        loud = sorted((a for a in firing if a.severity != Severity.INFO.value), key=lambda a: _rank(a.rule.verdict))
+        if not loud:
+            return self._quiet(panel, values, firing, alarms)
         verdict = loud[0].rule.verdict
-        behind = [a for a in firing if a.rule.verdict is verdict]
-        confidence = max(_PRIOR[Severity(a.severity)] for a in behind)
-        onset = min(a.began_step for a in behind)
         blame = self._blames_lr(verdict, values)
-        if verdict is Verdict.DIVERGED and blame:
+        group = [verdict]
+        if verdict in (Verdict.DIVERGED, Verdict.GRADIENT_EXPLOSION) and blame:
+            group = [verdict, Verdict.LR_TOO_HIGH]
             verdict = Verdict.LR_TOO_HIGH
-            behind = [a for a in firing if a.rule.verdict in (Verdict.DIVERGED, Verdict.LR_TOO_HIGH)]
+        behind = [a for a in firing if a.rule.verdict in group]
         pro = [a.finding().summary for a in behind]
+        more = sentences.supporting(verdict, values, self.memory.steps)
         against = sentences.against(verdict, values)
-        more = sentences.supporting(verdict, values, self.hot)
-        confidence = min(max(confidence + 0.04 * len(more) - 0.08 * len(against), 0.05), 0.97)
-        if verdict is Verdict.NONFINITE:
-            confidence = 1.0
-        if verdict is Verdict.LR_TOO_HIGH and self.cuts and self.broke_after_cut:
+        others = {a.rule.verdict: a for a in reversed(loud) if a.rule.verdict not in group}
+        against += [f"Another cause would be {sentences.headline(v, False)}: {a.summary}" for v, a in others.items()]
+        confidence = calibrated([a.rule.name for a in behind], [a.severity for a in behind], len(more), len(against))
+        if verdict is Verdict.LR_TOO_HIGH and self.memory.cuts and self.memory.broke_after_cut:
             confidence *= 0.5
             against.append(
-                f"It broke again after the learning rate was cut {self.cuts} time(s): the learning rate may not be the "
-                "cause (initialisation, precision and data are others)."
+                f"It broke again after the learning rate was cut {self.memory.cuts} time(s): the learning rate may not "
+                "be the cause (initialisation, precision and data are others)."
             )
         recommended, lever = self._recommend(verdict, values, blame)
         return Diagnosis(
             verdict=verdict,
             confidence=round(confidence, 3),
-            onset_step=onset,
+            onset_step=min(a.began_step for a in behind),
             at_step=panel.step,
             time=panel.time,
             headline=sentences.headline(verdict, bool(blame)),
@@ -128,57 +103,69 @@ class Diagnostician(Saved):
             rules=tuple(a.rule.name for a in behind),
         )
 
-    def _quiet(self, panel: Panel, values: Mapping[str, Value], alarms: Sequence[Alarm]) -> Diagnosis:
-        pending = [a.rule.name for a in alarms if a.status == FindingState.PENDING.value and a.severity != "info"]
+    def _quiet(
+        self, panel: Panel, values: Mapping[str, Value], firing: Sequence[Alarm], alarms: Sequence[Alarm]
+    ) -> Diagnosis:
+        waiting = [a.rule.name for a in alarms if a.status == FindingState.PENDING.value and a.severity != "info"]
         if panel.regime.points < SHORT:
             verdict, confidence = Verdict.TOO_SHORT, 0.9
-        elif panel.regime.blanked or pending or panel.bad_loss.points == 0:
+        elif panel.bad_loss.points == 0 or (panel.regime.blanked and panel.regime.points < 2 * SHORT) or waiting:
             verdict, confidence = Verdict.UNDETERMINED, 0.5
         else:
-            i_lo, c = values["i_lo"], values["c"]
+            i_lo, i_up, c = values["i_lo"], values["i_up"], values["c"]
             improving = i_lo is not None and i_lo > 0.0
-            known = c is not None
-            if not improving and not known:
-                verdict, confidence = Verdict.UNDETERMINED, 0.4
-            else:
-                verdict, confidence = Verdict.HEALTHY, 0.6 + 0.15 * improving + 0.15 * known
+            worse = i_up is not None and i_up < -0.05
+            verdict = Verdict.UNDETERMINED if worse else Verdict.HEALTHY
+            confidence = 0.5 if worse else 0.55 + 0.2 * improving + 0.15 * (c is not None)
         return Diagnosis(
             verdict=verdict,
-            confidence=confidence,
+            confidence=round(confidence, 3),
             onset_step=None,
             at_step=panel.step,
             time=panel.time,
             headline=sentences.headline(verdict, False),
             evidence_for=tuple(sentences.quiet(verdict, values, panel.regime.reason)),
-            evidence_against=tuple(f"{name} holds, but not yet for long enough." for name in pending),
+            evidence_against=(
+                *(f"{name} holds, but not yet for long enough." for name in waiting),
+                *(a.summary for a in firing),
+            ),
             would_refute=sentences.would_refute(verdict),
             lr_is_the_lever=False if verdict is Verdict.HEALTHY else None,
+            rules=tuple(a.rule.name for a in firing),
         )
 
     def _blames_lr(self, verdict: Verdict, values: Mapping[str, Value]) -> bool | None:
         """Whether a job that broke was stepping too far; None where nothing is known of its steps."""
-        if verdict not in (Verdict.DIVERGED, Verdict.NONFINITE):
+        if verdict not in (Verdict.DIVERGED, Verdict.NONFINITE, Verdict.GRADIENT_EXPLOSION):
             return verdict is Verdict.LR_TOO_HIGH
-        seen = self.hot
-        overshoot = values.get("overshoot")
+        memory = self.memory
+        seen = memory.steps
+        overshoot = values["overshoot"]
         if "r_top" in seen:
             reach = seen["r_top"] * math.sqrt(seen.get("horizon", 1000.0))
             return reach > 1.0 or seen.get("travel", 0.0) > 0.6 or seen.get("c", 0.0) < -0.1
-        if overshoot is not None and overshoot > 0.2 and not values.get("warmup"):
+        if memory.unstable is not None and verdict is not Verdict.NONFINITE:
+            peak = values["lr_peak"]
+            # A rate at which it had improved undisturbed for long is not suddenly too high.
+            return peak is not None and memory.unstable > 0.3 * peak and not (memory.stable or 0.0) > memory.unstable / 2.0
+        if overshoot is not None and overshoot > 0.2 and not values["warmup"]:
             return True
         return None
 
     def _recommend(
         self, verdict: Verdict, values: Mapping[str, Value], blame: bool | None
     ) -> tuple[RecommendedLR | None, bool | None]:
-        lr = values.get("lr")
+        lr, memory = values["lr"], self.memory
         if lr is None:
             return None, True if verdict in (Verdict.LR_TOO_HIGH, Verdict.LR_TOO_LOW) else None
-        if blame and lr > 0.0:
-            return lower({**values, **self.hot}, lr, self.facts.optimizer, self.stable_lr, self.unstable_lr), True
+        if blame:
+            broke = memory.unstable or lr
+            if broke <= 0.0:
+                return None, True
+            return lower({**values, **memory.steps}, broke, self.facts.optimizer, memory.stable, memory.unstable), True
         if verdict is Verdict.LR_TOO_LOW:
-            return higher(values, lr, self.unstable_lr), True
-        if verdict is Verdict.OVERFITTING:
+            return higher(values, lr, memory.unstable), True
+        if verdict in (Verdict.OVERFITTING, Verdict.BAD_DATA, Verdict.GRADIENT_VANISHING):
             return None, False
         return None, None
 
@@ -189,7 +176,7 @@ class Diagnostician(Saved):
         behind: Sequence[Alarm],
         recommended: RecommendedLR | None,
     ) -> Prescription | None:
-        lr = values.get("lr")
+        lr = values["lr"]
         if verdict is Verdict.NONFINITE or not lr:
             # Weights that are no numbers stay so at any rate.
             return None
@@ -204,10 +191,12 @@ class Diagnostician(Saved):
         else:
             factor = recommended.value / lr
         if verdict is Verdict.LR_TOO_LOW:
-            c, t, step = values.get("c"), values.get("t_c"), values.get("step")
-            early = step is not None and step < 0.5 * float(values.get("horizon") or 1000.0)
+            c, t, step = values["c"], values["t_c"], values["step"]
+            early = step is not None and step < 0.5 * float(values["horizon"] or 1000.0)
             bold = early and c is not None and t is not None and c > 0.25 and t > 5.0
             factor = min(factor, 4.0 if bold else 2.0)
+        elif factor >= 1.0:
+            return None  # the schedule has come down to it by itself
         else:
             factor = max(factor, 1.0 / 16.0)
         return Prescription(
@@ -219,13 +208,12 @@ class Diagnostician(Saved):
         )
 
     def state(self) -> dict[str, Any]:
-        """See `Saved.state`."""
-        return {**super().state(), "hot": dict(self.hot)}
+        """The state, as `Saved` writes it."""
+        return {"memory": self.memory.state()}
 
     def load(self, state: dict[str, Any]) -> None:
-        """See `Saved.load`."""
-        super().load(state)
-        self.hot = dict(state["hot"])
+        """Take back what `state` gave."""
+        self.memory.load(state["memory"])
 
 
 def _rank(verdict: Verdict) -> int:

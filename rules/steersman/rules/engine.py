@@ -22,6 +22,9 @@ __all__ = ["Engine", "Forecast", "JobFacts", "Mistake", "Pack", "PackError", "lo
 CHECK_EVERY = 4
 """Points between two checks of the rules; a value that is not finite is checked at once."""
 
+EARLY = 64
+"""Points up to which rules are checked at each: a job that is logged seldom may be over by then."""
+
 _LOUDNESS = {Severity.CRITICAL: 0, Severity.WARNING: 1, Severity.INFO: 2}
 _ORDER = {FindingState.FIRING: 0, FindingState.PENDING: 1, FindingState.RESOLVED: 2, FindingState.INACTIVE: 3}
 
@@ -57,7 +60,8 @@ class Engine:
         for bad in self._rows.read(samples):
             if self._coming and panel.step >= self._coming[0][0]:
                 self._adjust(self._coming.pop(0)[1])
-            if bad or panel.regime.points % CHECK_EVERY == 0:
+            points = panel.regime.points
+            if bad or points % CHECK_EVERY == 0 or points < EARLY:
                 self._check(changed)
         return changed
 
@@ -97,7 +101,7 @@ class Engine:
 
     def _adjust(self, factor: float) -> None:
         self._panel.adjusted += 1
-        self._diagnostician.adjusted(self._panel.step, factor)
+        self._diagnostician.adjusted(factor)
         self._panel.begin("adjusted", afresh=True)
 
     def findings(self) -> list[Finding]:

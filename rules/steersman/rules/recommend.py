@@ -49,8 +49,8 @@ def lower(
     if top is not None and top > 0.0:
         estimate = math.log(lr) + math.log(HEALTHY_R / math.sqrt(horizon) / top)
     else:
-        # Nothing is known of the steps: the middle of what people cut by after a divergence.
-        estimate, error = math.log(lr / 4.0), math.log(8.0)
+        # Nothing is known of the steps: a rate that broke a job at once is some eight times too high, give or take eight.
+        estimate, error = math.log(lr / 8.0), math.log(8.0)
     if is_adam(optimizer):
         weight = error**-2
         prior = _ADAM_SD**-2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from steersman.rules.facts import JobFacts
@@ -19,6 +20,7 @@ class Recording:
         samples: its rows in the order in which they were written.
         facts: what the log says of the job beside its rows.
         notes: what a reader guessed or left out, a sentence each.
+        read_as: by series name (`step`, `loss`, `lr/GROUP`, …) the name that the log has for it.
     """
 
     source: str
@@ -27,3 +29,4 @@ class Recording:
     samples: Samples
     facts: JobFacts = field(default_factory=JobFacts)
     notes: tuple[str, ...] = ()
+    read_as: Mapping[str, str] = field(default_factory=dict)

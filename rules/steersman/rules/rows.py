@@ -9,7 +9,9 @@ from steersman.rules.samples import Samples
 
 Cell = float | None
 
-DIRECT = ("loss", "grad_norm", "hypergrad_cos", "update_norm", "weight_norm", "predicted_decrease")
+DIRECT = (
+    "loss", "grad_norm", "hypergrad_cos", "update_norm", "weight_norm", "predicted_decrease", "loss_scale", "clipped_norm"
+)  # fmt: skip
 """Series that enter a feature by themselves, beside `lr/GROUP` and `val_loss/SET`."""
 
 
@@ -42,7 +44,7 @@ class RowReader:
         panel = self.panel
         steps: list[int] = samples.steps.tolist()
         times: list[float] = samples.times.tolist()
-        loss, grad, cosine, update, weight, promise = (cells(samples, name) for name in DIRECT)
+        loss, grad, cosine, update, weight, promise, scale, clipped = (cells(samples, name) for name in DIRECT)
         rates = {name: cells(samples, name) for name in sorted(samples.columns) if name.startswith("lr/")}
         sets = [
             (name.partition("/")[2], column)
@@ -66,6 +68,12 @@ class RowReader:
             if loss is not None and (value := loss[k]) is not None:
                 panel.take_loss(value)
                 bad = bad or panel.bad_loss.run > 0
+            if scale is not None or clipped is not None:
+                panel.take_numerics(
+                    scale[k] if scale is not None else None,
+                    grad[k] if grad is not None else None,
+                    clipped[k] if clipped is not None else None,
+                )
             if cosine is not None or update is not None:
                 c = cosine[k] if cosine is not None else None
                 u = update[k] if update is not None else None

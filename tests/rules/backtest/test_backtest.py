@@ -39,9 +39,9 @@ def label(name: str, verdict: Verdict, onset: int | None = None) -> Label:
 
 
 def filled(tmp_path: Path, against: Pack | None = None) -> Backtest:
-    backtest = Backtest(pack(tmp_path, over=(3.0, "plateau"), twice=(2.0, "spike")), against)
-    backtest.add(run("bad", 5.0), label("bad", Verdict.PLATEAU, 990))
-    backtest.add(run("missed", 2.5), label("missed", Verdict.PLATEAU, 990))
+    backtest = Backtest(pack(tmp_path, over=(3.0, "precision_overflow"), twice=(2.0, "spike")), against)
+    backtest.add(run("bad", 5.0), label("bad", Verdict.PRECISION_OVERFLOW, 990))
+    backtest.add(run("missed", 2.5), label("missed", Verdict.PRECISION_OVERFLOW, 990))
     backtest.add(run("false", 4.0, stays=False), label("false", Verdict.HEALTHY))
     backtest.add(run("fine", 1.0), label("fine", Verdict.HEALTHY))
     backtest.add(run("nobody knows", 9.0), None)
@@ -50,7 +50,7 @@ def filled(tmp_path: Path, against: Pack | None = None) -> Backtest:
 
 def test_the_figures_of_a_rule_are_those_that_can_be_counted_by_hand(tmp_path: Path) -> None:
     over, twice = filled(tmp_path).rule_scores()
-    assert (over.name, over.verdict) == ("over", Verdict.PLATEAU)
+    assert (over.name, over.verdict) == ("over", Verdict.PRECISION_OVERFLOW)
     assert (over.precision.count, over.precision.total) == (1, 2)
     assert (over.recall.count, over.recall.total) == (1, 2)
     assert (over.healthy_runs.count, over.healthy_runs.total) == (1, 2)
@@ -67,9 +67,9 @@ def test_the_figures_of_a_rule_are_those_that_can_be_counted_by_hand(tmp_path: P
 def test_verdicts_are_those_of_the_diagnosis_at_the_end(tmp_path: Path) -> None:
     backtest = filled(tmp_path)
     found = {s.name: s for s in backtest.verdict_scores()}
-    assert (found["plateau"].precision.count, found["plateau"].precision.total) == (1, 1)
-    assert (found["plateau"].recall.count, found["plateau"].recall.total) == (1, 2)
-    assert found["plateau"].healthy_runs.count == 0
+    assert (found["precision_overflow"].precision.count, found["precision_overflow"].precision.total) == (1, 1)
+    assert (found["precision_overflow"].recall.count, found["precision_overflow"].recall.total) == (1, 2)
+    assert found["precision_overflow"].healthy_runs.count == 0
     faulty, left_alone = accuracy(backtest.judged())
     assert (faulty.count, faulty.total) == (1, 2)
     assert (left_alone.count, left_alone.total) == (2, 2)
@@ -86,7 +86,7 @@ def test_a_run_is_judged_as_the_live_engine_judges_it(tmp_path: Path) -> None:
 
 
 def test_two_sets_are_compared_run_by_run(tmp_path: Path) -> None:
-    backtest = filled(tmp_path, pack(tmp_path, lower=(2.0, "plateau")))
+    backtest = filled(tmp_path, pack(tmp_path, lower=(2.0, "precision_overflow")))
     found = backtest.comparison()
     assert found is not None
     assert (found.runs, found.labelled) == (5, 4)

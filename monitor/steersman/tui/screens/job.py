@@ -12,8 +12,8 @@ from textual.containers import Container, VerticalScroll
 from textual.widgets import Static
 
 from steersman.cli import plan, views
+from steersman.cli.chart import Chart
 from steersman.tui.board import Board
-from steersman.tui.chart import Chart
 from steersman.tui.curves import JobCurves, marks
 from steersman.tui.decision import Decision, approval, rejection, reversal
 from steersman.tui.feed import Feed, FeedError

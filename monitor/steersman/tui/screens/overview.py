@@ -10,8 +10,8 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import DataTable, Static
 
+from steersman.cli.chart import Chart
 from steersman.tui.board import SORTS, Board
-from steersman.tui.chart import Chart
 from steersman.tui.curves import JobCurves, marks
 from steersman.tui.feed import Feed, FeedError
 from steersman.tui.messages import OpenJob

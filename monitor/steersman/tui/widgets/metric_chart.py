@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 from textual.widget import Widget
 
-from steersman.tui.chart import Chart, Row, draw
+from steersman.cli.chart import Chart, Row, draw
 
 
 class MetricChart(Widget):

@@ -6,19 +6,26 @@ import math
 from typing import Any, ClassVar
 
 from steersman.rules.facts import JobFacts
+from steersman.rules.features.breakout import Breakout
 from steersman.rules.features.cusum import Cusum
 from steersman.rules.features.drawup import DrawUp
 from steersman.rules.features.gain import GainRatio
 from steersman.rules.features.hypergrad import Hypergradient
+from steersman.rules.features.knee import Knee
 from steersman.rules.features.logloss import LogLoss
 from steersman.rules.features.nonfinite import Nonfinite
+from steersman.rules.features.norms import GradientLevel
+from steersman.rules.features.numerics import Numerics
 from steersman.rules.features.rate import LearningRate
+from steersman.rules.features.recovery import Recovery
 from steersman.rules.features.regime import Regime
 from steersman.rules.features.saved import Saved
+from steersman.rules.features.stale import StaleMoment
 from steersman.rules.features.stepsize import ASSUMED_STEPS, StepSize
 from steersman.rules.features.trend import BlockRing, Trend
 from steersman.rules.features.validation import ValidationSet
 from steersman.rules.features.winsor import WinsorZ
+from steersman.rules.features.zeros import Zeros
 
 Value = float | bool | None
 
@@ -31,6 +38,8 @@ MAX_SETS = 16
 _PARTS = (
     "scale", "z", "z_grad", "cusum", "cusum_grad", "drawup", "ring",
     "hypergrad", "step_size", "gain", "bad_loss", "bad_grad", "rate", "regime",
+    "breakout", "breakout_grad", "knee", "zeros", "grad_level",
+    "recovery", "numerics", "stale",
 )  # fmt: skip
 
 
@@ -41,7 +50,10 @@ class Panel(Saved):
         facts: what the job said of itself.
     """
 
-    FIELDS: ClassVar[tuple[str, ...]] = ("step", "time", "loss", "z_top", "jump", "zg_top", "adjusted", "warming")
+    FIELDS: ClassVar[tuple[str, ...]] = (
+        "step", "time", "loss", "z_top", "jump", "zg_top", "adjusted", "warming", "left", "left_top", "left_grad",
+        "warmup_steps", "taken",
+    )  # fmt: skip
 
     def __init__(self, facts: JobFacts) -> None:
         self.facts = facts
@@ -53,6 +65,11 @@ class Panel(Saved):
         self.zg_top: float | None = None
         self.adjusted = 0
         self.warming = False
+        self.left: float | None = None
+        self.left_top = 0.0
+        self.left_grad: float | None = None
+        self.warmup_steps = 0
+        self.taken = 1
         self.scale = LogLoss()
         self.z = WinsorZ()
         self.z_grad = WinsorZ()
@@ -67,6 +84,14 @@ class Panel(Saved):
         self.bad_grad = Nonfinite()
         self.rate = LearningRate()
         self.regime = Regime()
+        self.breakout = Breakout()
+        self.breakout_grad = Breakout()
+        self.knee = Knee()
+        self.zeros = Zeros()
+        self.grad_level = GradientLevel()
+        self.recovery = Recovery()
+        self.numerics = Numerics()
+        self.stale = StaleMoment()
         self.sets: dict[str, ValidationSet] = {}
         self._trend: Trend | None = None
         self._trend_fresh = False
@@ -78,8 +103,10 @@ class Panel(Saved):
         self.regime.tick()
         if before >= 0 and step < before:
             self.begin("steps jumped back", afresh=True)
-            return 1
-        return step - before if before >= 0 else 1
+            self.taken = 1
+        else:
+            self.taken = step - before if before >= 0 else 1
+        return self.taken
 
     def learning_rate(self, lr: float, steps: int) -> None:
         """Take the LR of the first group."""
@@ -87,6 +114,7 @@ class Panel(Saved):
             return
         jumped = self.rate.update(lr, steps)
         if self.warming and not self.rate.warming:
+            self.warmup_steps = self.warmup_steps or self.step
             self.begin("the warm-up ended")
         elif jumped:
             self.begin("the LR jumped")
@@ -98,12 +126,14 @@ class Panel(Saved):
         self.bad_loss.update(usable)
         if not usable:
             return
+        self.zeros.update(loss)
         was_affine = self.scale.affine
         level = self.scale.update(loss)
         self.loss = loss
         if self.scale.affine and not was_affine:
             # What was learned in log space means nothing on the affine scale.
             self.z, self.cusum, self.drawup = WinsorZ(), Cusum(), DrawUp()
+            self.breakout, self.knee = Breakout(), Knee()
             self.ring.reset()
             self._trend_fresh = False
         if level is None:
@@ -114,7 +144,15 @@ class Panel(Saved):
             if self.z_top is None or z > self.z_top:
                 self.z_top, self.jump = z, level - location
             self.cusum.update(z)
+            if z > 5.0 and level - location > 0.05:
+                self.recovery.spiked(location + self.z.scale)
         self.drawup.update(level)
+        self.recovery.update(self.drawup.fast.mean)
+        left = self.breakout
+        left.update(level)
+        if left.count >= 3 and (self.left is None or left.low > self.left):
+            self.left, self.left_top = left.low, left.high
+        self.knee.update(level)
         ln_step = math.log(self.step + 2.0) if self.step >= 0 else 0.0
         total = self.rate.total
         if self.ring.add(ln_step, math.log(total) if total > 0.0 else 0.0, level):
@@ -124,12 +162,33 @@ class Panel(Saved):
         """Take a gradient norm, whatever it is."""
         usable = abs(norm) < BOUND
         self.bad_grad.update(usable)
-        if not usable or norm <= 0.0:
+        if not usable:
+            self.breakout_grad.burst()
+            self._see_breakout()
             return
-        z = self.z_grad.update(math.log(norm))
+        if norm <= 0.0:
+            return
+        level = math.log(norm)
+        self.breakout_grad.update(level)
+        self._see_breakout()
+        self.grad_level.update(level)
+        self.stale.update(norm, self.taken)
+        z = self.z_grad.update(level)
         if z is not None:
             self.zg_top = z if self.zg_top is None else max(z, self.zg_top)
             self.cusum_grad.update(z)
+
+    def take_numerics(self, scale: float | None, norm: float | None, clipped: float | None) -> None:
+        """Take the loss scale, and the gradient norm before and after clipping."""
+        if scale is not None and abs(scale) < BOUND:
+            self.numerics.scaled(scale)
+        if norm is not None and clipped is not None and abs(norm) < BOUND and abs(clipped) < BOUND:
+            self.numerics.clip(norm, clipped)
+
+    def _see_breakout(self) -> None:
+        grad = self.breakout_grad
+        if grad.count >= 3 and (self.left_grad is None or grad.low > self.left_grad):
+            self.left_grad = grad.low
 
     def take_direction(self, cosine: float | None, update: float | None, weight: float | None) -> None:
         """Take what the probe samples every tenth step."""
@@ -169,6 +228,7 @@ class Panel(Saved):
         self.cusum.reset()
         self.cusum_grad.reset()
         self.drawup.rebase(afresh)
+        self.recovery.reset()
         self.ring.reset()
         self.hypergrad.reset()
         self.step_size.reset(afresh)
@@ -178,6 +238,7 @@ class Panel(Saved):
     def checked(self) -> None:
         """The rules have seen the peaks since the last check: they start anew."""
         self.z_top, self.zg_top, self.jump = None, None, 0.0
+        self.left, self.left_top, self.left_grad = None, 0.0, None
 
     def trend(self) -> Trend | None:
         """The trend of the regime."""
@@ -194,7 +255,8 @@ class Panel(Saved):
 
     def worst_set(self) -> tuple[str, ValidationSet] | None:
         """The validation set that has risen most above its best, if any has enough evaluations."""
-        judged = [(s.rise, name, s) for name, s in self.sets.items() if s.rise is not None]
+        # Before the noise of a set can be told, five percent pass for one unit of it.
+        judged = [(s.rise if s.rise is not None else s.last / 5.0, name, s) for name, s in self.sets.items()]
         if not judged:
             return None
         top = max(judged, key=lambda item: (item[0], item[1]))
@@ -230,6 +292,7 @@ class Panel(Saved):
             "nonfinite_gnorm_recent": float(self.bad_grad.recent) if self.bad_grad.points else None,
             "rho": self.gain.ratio,
         }
+        self._put_levels(out, relative)
         self._put_trend(out)
         count = self.hypergrad.count
         out["n_c"] = float(count) if count else None
@@ -251,8 +314,34 @@ class Panel(Saved):
         out["lr_zero_share"] = rate.zero_share if known else None
         out["warmup"] = rate.warming if known else None
         out["decaying"] = rate.decaying if known else None
+        out["lr_peak"] = rate.peak if known else None
+        out["warmup_ratio"] = self._warmup_ratio()
         self._put_validation(out)
         return out
+
+    def _warmup_ratio(self) -> float | None:
+        if self.rate.points < 2:
+            return None
+        if self.rate.warming:
+            return 1.0
+        return (self.step + 1) / self.warmup_steps if self.warmup_steps > 0 else None
+
+    def _put_levels(self, out: dict[str, Value], relative: bool) -> None:
+        knee, level = self.knee, self.grad_level
+        out["breakout"] = self.left if relative else None
+        out["breakout_top"] = self.left_top if relative and self.left is not None else None
+        out["breakout_gnorm"] = self.left_grad
+        out["knee"] = knee.ratio if relative else None
+        out["loss_first"] = self.scale.back(knee.first) if relative and knee.count else None
+        out["loss_zero_run"] = float(self.zeros.run)
+        out["loss_before_zero"] = self.zeros.before
+        numerics, stale = self.numerics, self.stale
+        out["unrecovered"] = float(self.recovery.since) if self.z.count >= 20 else None
+        out["scale_halvings"] = float(numerics.halvings) if numerics.points else None
+        out["clip_share"] = numerics.clipped.mean if numerics.clipped.count >= 20 else None
+        out["stale"] = stale.ratio if level.count >= 20 else None
+        out["drought"] = float(stale.was_dry) if level.count >= 20 else None
+        out["gnorm_change"] = level.change if level.count >= 20 else None
 
     def _put_trend(self, out: dict[str, Value]) -> None:
         trend = self.trend()
@@ -266,7 +355,7 @@ class Panel(Saved):
     def _put_validation(self, out: dict[str, Value]) -> None:
         worst = self.worst_set() if self.sets else None
         if worst is None:
-            for name in ("v_up", "v_gain", "gap", "gap_rise", "evals", "evals_since_best"):
+            for name in ("v_up", "v_gain", "gap", "gap_rise", "evals", "evals_since_best", "v_last"):
                 out[name] = None
             return
         found = worst[1]
@@ -275,6 +364,7 @@ class Panel(Saved):
         out["v_gain"] = 100.0 * rise * found.noise / abs(found.best) if rise is not None and found.best else None
         out["gap"] = found.gap
         out["gap_rise"] = found.gap_rise
+        out["v_last"] = found.last
         out["evals"] = float(found.count)
         out["evals_since_best"] = float(found.since_best)
 

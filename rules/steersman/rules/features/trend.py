@@ -12,7 +12,9 @@ from steersman.rules.features.saved import Saved
 
 SLOTS = 64
 BINS = 16
-_I, _J = np.triu_indices(BINS, 1)
+_PAIRS = {n: np.triu_indices(n, 1) for n in range(BINS, SLOTS // 2 + 1)}
+# S of n values has the variance n (n - 1) (2 n + 5) / 18; brought to that of 16, so that one threshold serves all.
+_SCALE = {n: math.sqrt(16 * 15 * 37 / (n * (n - 1) * (2 * n + 5))) for n in _PAIRS}
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,8 @@ class Trend:
         error: its standard error, from the residuals, widened where these are correlated.
         x: centre of the abscissa.
         y: the line at that centre.
-        noise: sd of the residuals of one bin.
-        mann_kendall: S over the 16 bins; -38 or less is falling, 38 or more rising, at 5 %.
+        noise: sd of the residuals of one block.
+        mann_kendall: S, as of 16 blocks; -38 or less is falling, 38 or more rising, at 5 %.
         span: e-folds that it covers.
     """
 
@@ -41,7 +43,7 @@ class Trend:
 class BlockRing(Saved):
     """Block means over the whole of a regime in 64 slots: when they are full, neighbours merge and blocks double.
 
-    Trends are read from the last half, binned to 16: means of batches are nearly independent, which single losses are
+    Trends are read from the last half, 16 to 32 blocks: means of batches are nearly independent, which single losses are
     not (the device of SASA: Lang, Xiao, Zhang 2019, 1909.09785). The slope is Sen's (1968), its test that of
     Mann and Kendall.
 
@@ -97,26 +99,23 @@ class BlockRing(Saved):
         n = len(self.ys)
         if n < BINS or self.points < 20:
             return None
-        group = max(1, (n - n // 2) // BINS)
-        take = BINS * group
+        take = max(n - n // 2, BINS)
         x = np.array((self.ss if by_lr else self.xs)[n - take :])
         y = np.array(self.ys[n - take :])
-        if group > 1:
-            x = x.reshape(BINS, group).sum(axis=1) / group
-            y = y.reshape(BINS, group).sum(axis=1) / group
-        dx = x[_J] - x[_I]
+        first, second = _PAIRS[take]
+        dx = x[second] - x[first]
         if dx.min() <= 0.0:
             return None
-        dy = y[_J] - y[_I]
-        slopes = np.sort(dy / dx)
-        slope = float(slopes[59] + slopes[60]) / 2.0  # the median of 120
-        xm, ym = float(x.sum()) / BINS, float(y.sum()) / BINS
+        dy = y[second] - y[first]
+        slopes = np.partition(dy / dx, dx.size // 2)
+        slope = float(slopes[dx.size // 2])
+        xm, ym = float(x.sum()) / take, float(y.sum()) / take
         xc = x - xm
         sxx = float(xc @ xc)
         ols = float(xc @ y) / sxx
         rest = (y - ym) - ols * xc
         rss = float(rest @ rest)
-        error = math.sqrt(rss / (BINS - 2) / sxx)
+        error = math.sqrt(rss / (take - 2) / sxx)
         lag = float(rest[1:] @ rest[:-1]) / rss if rss > 0.0 else 0.0
         if lag > 0.1:
             error *= math.sqrt((1.0 + lag) / (1.0 - min(lag, 0.9)))
@@ -125,7 +124,7 @@ class BlockRing(Saved):
             error,
             xm,
             ym,
-            math.sqrt(rss / (BINS - 2)),
-            float(np.sign(dy).sum()),
+            math.sqrt(rss / (take - 2)),
+            float(np.sign(dy).sum()) * _SCALE[take],
             float(x[-1] - x[0]),
         )

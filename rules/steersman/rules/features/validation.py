@@ -67,6 +67,11 @@ class ValidationSet(Saved):
         return (statistics.median(self.values[-3:]) - self.best) / self.noise
 
     @property
+    def last(self) -> float:
+        """The last evaluation above the best, in percent of the best."""
+        return 100.0 * (self.values[-1] - self.best) / abs(self.best) if self.best and self.values else 0.0
+
+    @property
     def gap_rise(self) -> float | None:
         """By how many nats the gap to the training loss has grown since the best evaluation."""
         if self.gap is None or self.best_gap is None:

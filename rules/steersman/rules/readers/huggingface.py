@@ -3,59 +3,58 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from steersman.rules.facts import JobFacts
-from steersman.rules.readers.reading import ReadError, Series
-from steersman.rules.recording import Recording
+from steersman.rules.readers.jsonlines import opened
+from steersman.rules.readers.lines import decode
+from steersman.rules.readers.reading import Format, Log, ReadError
+from steersman.rules.readers.table import TableBuilder
 
-_RATES = ("learning_rate", "lr")
+MAX_BYTES = 1 << 30
+"""Bytes of a state at most: JSON that is one value is read as a whole, and takes ten times its size."""
 
 
-def read(path: Path) -> Recording:
-    """Read one run.
+def recognises(path: Path, head: bytes) -> bool:
+    """Whether a file is a trainer's state, or a JSON list of objects."""
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if start.startswith(b"["):
+        return start[1:].lstrip().startswith(b"{")
+    if not start.startswith(b"{"):
+        return False
+    first = start.split(b"\n", 1)[0].rstrip()
+    return (
+        path.name == "trainer_state.json"
+        or b'"log_history"' in start
+        or (path.suffix == ".json" and not first.endswith(b"}"))
+    )
 
-    The loss is the mean over a logging interval. The trainer's NaN filter writes a loss of 0.0 beside a gradient norm
-    that is no number: such a loss is NaN.
 
-    Raises:
-        ReadError: not JSON, or no such log in it.
-        OSError: cannot be read.
-    """
+def read(path: Path) -> list[Log]:
+    """Read one run. The loss is the mean over a logging interval."""
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise ReadError(f"one JSON value of {size >> 20} MiB, more than the {MAX_BYTES >> 20} that are read at once")
+    raw = path.read_bytes()
+    if not raw.strip():
+        raise ReadError("it is empty")
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json.loads(decode(raw))
     except (ValueError, RecursionError) as error:
-        raise ReadError(f"not JSON: {error}") from None
+        raise ReadError(f"not JSON, or cut off: {error}"[:300]) from None
     state = content if isinstance(content, dict) else {"log_history": content}
     history = state.get("log_history")
     if not isinstance(history, list):
         raise ReadError("no 'log_history' in it: is it a trainer_state.json?")
-    series = Series()
-    for row in history:
-        if isinstance(row, dict) and isinstance(row.get("step"), int):
-            series.add(row["step"], dict(_values(row)))
-    if not len(series):
-        raise ReadError("'log_history' has no row with a step")
+    rows = [opened(row) for row in history if isinstance(row, dict)]
+    if not rows:
+        raise ReadError("its 'log_history' is empty: the job had logged nothing yet")
+    builder = TableBuilder()
+    builder.add(rows)
     planned = state.get("max_steps")
-    facts = JobFacts(planned_steps=planned if isinstance(planned, int) and planned > 0 else 0)
-    return Recording(str(path), path.stem, "huggingface", series.samples(), facts)
+    whole = isinstance(planned, int) and not isinstance(planned, bool) and 0 < planned < 1 << 53
+    facts = JobFacts(planned_steps=planned if whole and isinstance(planned, int) else 0)
+    return [Log("", builder.table(), facts)]
 
 
-def _values(row: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    numbers = {k: float(v) for k, v in row.items() if isinstance(v, int | float) and not isinstance(v, bool)}
-    norm, loss = numbers.get("grad_norm"), numbers.get("loss")
-    if norm is not None:
-        yield "grad_norm", norm
-    if loss is not None:
-        yield "loss", float("nan") if loss == 0.0 and norm is not None and norm != norm else loss
-    for name in _RATES:
-        if name in numbers and "loss" in numbers:
-            yield "lr/0", numbers[name]
-            break
-    for name, value in numbers.items():
-        if name == "eval_loss":
-            yield "val_loss", value
-        elif name.startswith("eval_") and name.endswith("_loss"):
-            yield f"val_loss/{name[5:-5]}", value
+FORMAT = Format("huggingface", "Hugging Face's trainer_state.json, or its log_history", recognises, read)

@@ -1,53 +1,68 @@
-"""What readers have in common: rows of names and numbers become samples."""
+"""What readers take and give."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
-import numpy as np
-
-from steersman.rules.samples import Column, Samples
+from steersman.rules.facts import JobFacts
+from steersman.rules.readers.table import Table
 
 
 class ReadError(Exception):
     """A file that cannot be read as a run: what is wrong with it, and what to do."""
 
 
-class Series:
-    """Collects the rows of a run in the order in which they were written.
+@dataclass(frozen=True)
+class Wishes:
+    """What the user says of a log, where guessing will not do.
 
-    Columns that a row lacks are unknown there. Rows of one step that follow each other are one sample, as where a
-    trainer writes its training and its evaluation loss apart.
+    Attributes:
+        columns: by series name (`step`, `loss`, `lr/GROUP`, `val_loss/SET`, …) the log's own name for it; an empty name
+            leaves that series out.
+        planned_steps: how many steps the job means to take; 0 where the log or nobody knows.
+        optimizer: class name of the optimizer; empty where the log or nobody knows.
+        format: name of a format; empty where it is to be recognised.
     """
 
-    def __init__(self) -> None:
-        self._steps: list[int] = []
-        self._times: list[float] = []
-        self._columns: dict[str, dict[int, float]] = {}
+    columns: Mapping[str, str] = field(default_factory=dict)
+    planned_steps: int = 0
+    optimizer: str = ""
+    format: str = ""
 
-    def __len__(self) -> int:
-        return len(self._steps)
 
-    def add(self, step: int, values: Mapping[str, float], time: float = 0.0) -> None:
-        """Take a row: values by the names that samples use (`loss`, `lr/GROUP`, `val_loss/SET`, …)."""
-        if not values:
-            return
-        at = len(self._steps) - 1
-        if at < 0 or self._steps[at] != step or any(at in self._columns.get(name, {}) for name in values):
-            self._steps.append(step)
-            self._times.append(time)
-            at += 1
-        for name, value in values.items():
-            self._columns.setdefault(name, {})[at] = value
+@dataclass(frozen=True)
+class Log:
+    """One run under the names that its log has for things.
 
-    def samples(self) -> Samples:
-        """All rows, columnar."""
-        n = len(self._steps)
-        columns = {}
-        for name, cells in self._columns.items():
-            values, present = np.zeros(n), np.zeros(n, dtype=np.bool_)
-            places = np.fromiter(cells.keys(), dtype=np.int64, count=len(cells))
-            values[places] = np.fromiter(cells.values(), dtype=np.float64, count=len(cells))
-            present[places] = True
-            columns[name] = Column(values, present)
-        return Samples(np.array(self._steps, dtype=np.int64), np.array(self._times, dtype=np.float64), columns)
+    Attributes:
+        name: the run's own name; empty where it has none.
+        table: its rows.
+        facts: what the log says of the job.
+        notes: what was left out or is damaged, a sentence each.
+    """
+
+    name: str
+    table: Table
+    facts: JobFacts = field(default_factory=JobFacts)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Format:
+    """One kind of log.
+
+    Attributes:
+        name: as in `--format`.
+        text: what it is, for people.
+        recognises: whether a file is of this kind, by its path and its first bytes.
+        read: its runs, at least one.
+        sure: whether that recognition is good enough for a file that nobody named, in a folder that is searched.
+    """
+
+    name: str
+    text: str
+    recognises: Callable[[Path, bytes], bool]
+    read: Callable[[Path], list[Log]]
+    sure: bool = True

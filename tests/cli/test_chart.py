@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steersman.cli.braille import Canvas
-from steersman.tui.chart import Chart, Curve, Mark, draw, extremes
+from steersman.cli.chart import Chart, Curve, Mark, draw, extremes
 from steersman.tui.feed import Points
 from steersman.tui.history import History, thin
 

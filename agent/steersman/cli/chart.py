@@ -1,6 +1,6 @@
 """Curves as braille: the least and the greatest value of every dot column, so that no spike is lost.
 
-Knows no Textual: takes arrays, returns rows of (characters, style).
+Knows neither Textual nor Rich: takes arrays, returns rows of (characters, style).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steersman.cli.braille import Canvas
+from steersman.cli.palette import CRITICAL, DIM, FAINT
 from steersman.cli.words import count, number
-from steersman.tui.palette import CRITICAL, DIM, FAINT
 
 Row = list[tuple[str, str]]
 Spans = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]

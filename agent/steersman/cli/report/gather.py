@@ -1,0 +1,60 @@
+"""From the paths of a command line to the runs that are logged there, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from steersman.cli.report.outcome import Outcome
+from steersman.rules.packs import Pack
+from steersman.rules.readers import ReadError, Wishes, read_runs
+from steersman.rules.readers.search import Found, search
+from steersman.rules.replay import replay
+
+Say = Callable[[str], None]
+
+
+def outcomes(paths: Sequence[Path], wishes: Wishes, pack: Pack, say: Say) -> Iterator[Outcome]:
+    """Diagnose what lies at some paths. What is wrong with one stops none of the others.
+
+    Args:
+        paths: files and folders; a folder is searched.
+        wishes: what the user says of the logs.
+        pack: the rules.
+        say: told what is at work, for a progress line.
+    """
+    for path in paths:
+        for found in _below(path, wishes, say):
+            if isinstance(found, Outcome):
+                yield found
+            else:
+                yield from _of(found, wishes, pack, say)
+
+
+def _below(path: Path, wishes: Wishes, say: Say) -> Iterator[Found | Outcome]:
+    if not path.is_dir():
+        yield Found(path, str(path))
+        return
+    say(f"searching {path}")
+    number = 0
+    try:
+        for found in search(path, wishes):
+            number += 1
+            yield found
+    except OSError as error:
+        yield Outcome(str(path), error=f"cannot be searched: {error.strerror or error}")
+        return
+    if not number:
+        yield Outcome(str(path), error="no log of a known kind is in it; name the file itself, or --format")
+
+
+def _of(found: Found, wishes: Wishes, pack: Pack, say: Say) -> Iterator[Outcome]:
+    say(f"reading {found.source}")
+    try:
+        runs = read_runs(found.path, found.source, wishes, found.form)
+    except ReadError as error:
+        yield Outcome(found.source, error=str(error))
+        return
+    for recording in runs:
+        say(f"replaying {recording.name}, {len(recording.samples):,} points")
+        yield Outcome(found.source, replay(recording, pack))

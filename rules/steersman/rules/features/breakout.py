@@ -1,0 +1,45 @@
+"""Whether a series has left everything it ever was, upwards."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from steersman.rules.features.saved import Saved
+
+
+class Breakout(Saved):
+    """The last two values against the highest of all before them.
+
+    A run that blows up leaves its own past within a few points: three are enough to see it, where a z score needs
+    twenty to know what is usual. Two values, because one may be a bad batch.
+
+    >>> b = Breakout()
+    >>> for x in (0.3, 0.2, 1.2, 3.2):
+    ...     b.update(x)
+    >>> round(b.low, 1), round(b.high, 1)
+    (0.9, 2.9)
+    """
+
+    FIELDS: ClassVar[tuple[str, ...]] = ("count", "top", "last", "low", "high")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.top = 0.0
+        self.last = 0.0
+        self.low = 0.0
+        self.high = 0.0
+
+    def update(self, level: float) -> None:
+        """Take a value on its scale."""
+        self.count = count = self.count + 1
+        last = self.last
+        if count >= 3:
+            top = self.top
+            self.low, self.high = (level - top, last - top) if level < last else (last - top, level - top)
+        if count == 2 or (count > 2 and last > self.top):
+            self.top = last
+        self.last = level
+
+    def burst(self) -> None:
+        """Take a value that is beyond all numbers: e times e above the highest."""
+        self.update(max(self.top, self.last) + 2.0)

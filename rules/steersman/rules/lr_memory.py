@@ -1,0 +1,105 @@
+"""What a job has shown of its learning rates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from steersman.rules.alarm import Alarm
+from steersman.rules.features.saved import Saved
+from steersman.rules.finding import Severity
+from steersman.rules.verdict import Verdict
+
+Value = float | bool | None
+
+_BROKEN = (Verdict.LR_TOO_HIGH, Verdict.DIVERGED, Verdict.NONFINITE, Verdict.GRADIENT_EXPLOSION)
+_STEPS = ("r_top", "horizon", "travel", "c", "rho")
+
+
+class LrMemory(Saved):
+    """Remembers at which rates the job improved undisturbed, at which it broke, and what its steps were like then.
+
+    Attributes:
+        stable: highest rate at which it improved undisturbed, None where it has not.
+        unstable: lowest rate at which it began to break.
+        peak_before: highest rate in force before it first broke.
+        cuts: how often our own hand lowered the rate.
+        broke_after_cut: how often it broke after that.
+        hot: whether it is broken now.
+        steps: the last features of its steps that were still numbers.
+    """
+
+    FIELDS: ClassVar[tuple[str, ...]] = (
+        "stable", "unstable", "peak_before", "cuts", "broke_after_cut", "hot", "before", "suspect", "calm"
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.stable: float | None = None
+        self.unstable: float | None = None
+        self.peak_before: float | None = None
+        self.cuts = 0
+        self.broke_after_cut = 0
+        self.hot = False
+        self.before: float | None = None
+        self.suspect: float | None = None
+        self.calm = 0
+        self.steps: dict[str, float] = {}
+
+    def adjusted(self, factor: float) -> None:
+        """Our own hand moved the rate."""
+        self.cuts += factor < 1.0
+        self.hot = False
+
+    def watch(self, values: Mapping[str, Value], alarms: Sequence[Alarm]) -> None:
+        """After each check."""
+        broken, loud, pending, nonfinite = False, False, False, False
+        for alarm in alarms:
+            status = alarm.status
+            if status == "inactive" or status == "resolved":
+                continue
+            verdict = alarm.rule.verdict
+            if alarm.severity == Severity.INFO.value:
+                continue
+            if status == "pending":
+                pending = pending or verdict in _BROKEN
+                continue
+            loud = True
+            broken = broken or verdict in _BROKEN
+            nonfinite = nonfinite or verdict is Verdict.NONFINITE
+        if values["r_top"] is not None and not nonfinite:
+            # Once the weights are no numbers their steps tell nothing: the last that did are kept.
+            self.steps = {k: float(v) for k in _STEPS if (v := values[k]) is not None}
+        lr = values["lr"]
+        if broken and not self.hot:
+            self.hot = True
+            self.broke_after_cut += self.cuts > 0
+            self._broke(lr)
+        elif not broken and self.hot and not values["blanked"]:
+            self.hot = False
+        # What breaks a job was in force when the trouble began, not when it was beyond doubt.
+        self.suspect = (self.suspect or self.before or lr) if pending else None
+        if lr is not None and lr > 0.0:
+            if not loud and not pending and not values["blanked"] and not values["warmup"]:
+                i_lo = values["i_lo"]
+                if i_lo is not None and i_lo > 0.05:
+                    self.stable = lr if self.stable is None else max(lr, self.stable)
+            self.before = lr
+
+    def _broke(self, now: float | None) -> None:
+        rate = self.suspect or self.before or now
+        if rate is None or rate <= 0.0:
+            return
+        if self.peak_before is None:
+            self.peak_before = rate
+        self.unstable = rate if self.unstable is None else min(rate, self.unstable)
+        if self.stable is not None and self.stable >= self.unstable:
+            self.stable = None
+
+    def state(self) -> dict[str, Any]:
+        """See `Saved.state`."""
+        return {**super().state(), "steps": dict(self.steps)}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """See `Saved.load`."""
+        super().load(state)
+        self.steps = dict(state["steps"])

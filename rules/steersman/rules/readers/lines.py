@@ -1,0 +1,112 @@
+"""Lines of a file of any size: bounded in memory, whatever is in it."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from steersman.rules.readers.reading import ReadError
+
+BLOCK = 4 << 20
+"""Bytes read at a time."""
+
+MAX_BYTES = 8 << 30
+"""Bytes read of one file at most."""
+
+MAX_LINE = 1 << 20
+"""Bytes of a line at most; a longer one is no row of a log, and is passed over."""
+
+MAX_ROWS = 50_000_000
+"""Rows read of one file at most: more would not fit into the memory of most machines."""
+
+HEAD = 512 << 10
+"""Bytes by which a format is recognised."""
+
+_GZIP = b"\x1f\x8b"
+
+
+def head(path: Path) -> bytes:
+    """The first bytes of a file, unpacked where it is a gzip.
+
+    Raises:
+        OSError: cannot be read.
+    """
+    with path.open("rb") as file:
+        first = file.read(HEAD)
+    if first.startswith(_GZIP):
+        try:
+            return zlib.decompressobj(wbits=31).decompress(first, HEAD)
+        except zlib.error:
+            return first
+    return first
+
+
+def decode(raw: bytes) -> str:
+    """Text as UTF-8, or as UTF-16 where it begins with its mark; bytes that are neither become a sign for that."""
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return raw.decode("utf-16", errors="replace")
+    return raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8", errors="replace")
+
+
+def text_blocks(path: Path) -> Iterator[str]:
+    """A file in pieces that end with a line; carriage returns end lines, too, as progress bars write them.
+
+    Raises:
+        ReadError: larger than `MAX_BYTES`, or a damaged gzip with nothing before the damage.
+        OSError: cannot be read.
+    """
+    rest = b""
+    wide = False
+    skipping = False
+    for number, block in enumerate(_blocks(path)):
+        if number == 0:
+            wide = block.startswith((b"\xff\xfe", b"\xfe\xff"))
+        if wide:
+            rest += block
+            if len(rest) > MAX_BYTES >> 4:
+                raise ReadError("it is in UTF-16 and too large for that: convert it to UTF-8 first")
+            continue
+        if skipping:
+            end = block.find(b"\n")
+            if end < 0:
+                continue
+            block, skipping = block[end + 1 :], False
+        end = block.rfind(b"\n")
+        if end < 0:
+            rest += block
+            if len(rest) > MAX_LINE:
+                rest, skipping = b"", True
+            continue
+        yield _ended(decode(rest + block[: end + 1]))
+        rest = block[end + 1 :]
+    if rest and not skipping:
+        yield _ended(decode(rest))
+
+
+def _ended(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    total = 0
+    with path.open("rb") as raw:
+        packed = raw.read(2) == _GZIP
+        raw.seek(0)
+        if not packed and path.stat().st_size > MAX_BYTES:
+            raise ReadError(f"it has {path.stat().st_size >> 30} GiB, more than the {MAX_BYTES >> 30} that are read")
+        with gzip.GzipFile(fileobj=raw) if packed else raw as file:
+            while True:
+                try:
+                    block = file.read(BLOCK)
+                except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+                    if total:
+                        return
+                    raise ReadError(f"a damaged gzip: {error}") from None
+                if not block:
+                    return
+                total += len(block)
+                if total > MAX_BYTES:
+                    raise ReadError(f"unpacked it has more than the {MAX_BYTES >> 30} GiB that are read")
+                yield block

@@ -1,0 +1,88 @@
+"""From a path to the runs that are logged there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from steersman.rules.readers.assemble import assemble
+from steersman.rules.readers.formats import FORMATS, by_name
+from steersman.rules.readers.lines import head
+from steersman.rules.readers.reading import Format, ReadError, Wishes
+from steersman.rules.readers.split import split
+from steersman.rules.recording import Recording
+
+
+def read_runs(path: Path, source: str, wishes: Wishes, form: Format | None = None) -> list[Recording]:
+    """The runs that one file holds; at least one.
+
+    Args:
+        path: the file.
+        source: what to call it.
+        wishes: what the user says of it.
+        form: its format, where a search has recognised it.
+
+    Raises:
+        ReadError: it holds none that can be read, with what is wrong and what to do.
+    """
+    try:
+        form = form or recognised(path, wishes)
+        logs = [part for log in form.read(path) for part in split(log)]
+        several = len(logs) > 1
+        runs: list[Recording] = []
+        problem: ReadError | None = None
+        for k, log in enumerate(logs):
+            name = f"{run_name(path)} {k + 1}" if several else run_name(path)
+            try:
+                runs.append(assemble(source, name, form.name, log, wishes))
+            except ReadError as error:
+                problem = error
+    except OSError as error:
+        raise ReadError(_cannot(error)) from None
+    except MemoryError:
+        raise ReadError("it does not fit into the memory of this machine") from None
+    if not runs:
+        raise problem or ReadError("there is no run in it")
+    return runs
+
+
+def recognised(path: Path, wishes: Wishes) -> Format:
+    """The format of a file.
+
+    Raises:
+        ReadError: none that is known.
+        OSError: cannot be read.
+    """
+    if wishes.format:
+        form = by_name(wishes.format)
+        if form is None:
+            raise ReadError(f"there is no format {wishes.format!r}; there are {', '.join(f.name for f in FORMATS)}")
+        return form
+    first = head(path)
+    if not first.strip():
+        raise ReadError("it is empty")
+    for form in FORMATS:
+        if form.recognises(path, first):
+            return form
+    raise ReadError("no log of a known kind; --format says which it is (steersman diagnose --help lists them)")
+
+
+def run_name(path: Path) -> str:
+    """What to call the run of a file: its own name, or its folder's where all files of the kind have the same."""
+    if path.is_dir():
+        return "/".join(path.resolve().parts[-2:])
+    if path.name in _SAME_NAMES or path.name.startswith("events.out.tfevents"):
+        parts = [part for part in path.parent.parts if not part.startswith("checkpoint-") and part not in ("/", "..")]
+        return "/".join(parts[-2:]) or path.stem
+    return path.stem
+
+
+_SAME_NAMES = {"trainer_state.json", "trainer_log.jsonl", "metrics.csv", "log.txt", "train.log", "output.log"}
+
+
+def _cannot(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    if isinstance(error, PermissionError):
+        return "you may not read it"
+    return f"cannot be read: {os.strerror(error.errno) if error.errno else error}"

@@ -1,0 +1,217 @@
+"""Rows of a log under the log's own names, columnar."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from steersman.rules.samples import Bools, Column, Floats, Ints
+
+MAX_COLUMNS = 4096
+"""Names kept at most: a log that makes up a name a row must not fill the memory."""
+
+MAX_TEXTS = 16
+"""Columns of words kept at most."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows in the order in which they were written.
+
+    Attributes:
+        rows: how many.
+        columns: numbers, by the log's own names, in the order of their first appearance.
+        texts: words, as where a column says which part of the data a row speaks of.
+    """
+
+    rows: int
+    columns: Mapping[str, Column]
+    texts: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+
+    def pick(self, chosen: Bools) -> Table:
+        """The chosen rows alone, without columns that are empty then."""
+        columns = {n: Column(c.values[chosen], c.present[chosen], c.unit) for n, c in self.columns.items()}
+        places = np.flatnonzero(chosen).tolist()
+        return Table(
+            int(chosen.sum()),
+            {n: c for n, c in columns.items() if c.present.any()},
+            {n: [words[k] for k in places] for n, words in self.texts.items()},
+        )
+
+
+class TableBuilder:
+    """Collects columns piece by piece, each piece for consecutive rows."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.dropped = 0
+        self._pieces: dict[str, list[tuple[int, Floats, Bools]]] = {}
+        self._texts: dict[str, list[tuple[int, Sequence[str | None]]]] = {}
+
+    def put(self, name: str, values: Floats, present: Bools, at: int | None = None) -> None:
+        """Values of one column for the rows from `at` on; by default for those that `grow` adds next."""
+        pieces = self._pieces.get(name)
+        if pieces is None:
+            if len(self._pieces) >= MAX_COLUMNS:
+                self.dropped += 1
+                return
+            pieces = self._pieces[name] = []
+        pieces.append((self.rows if at is None else at, values, present))
+
+    def put_words(self, name: str, words: Sequence[str | None]) -> None:
+        """The same for words."""
+        if name in self._texts or len(self._texts) < MAX_TEXTS:
+            self._texts.setdefault(name, []).append((self.rows, words))
+
+    def grow(self, rows: int) -> None:
+        """The rows of what was put are complete."""
+        self.rows += rows
+
+    def add(self, dicts: Sequence[Mapping[str, object]]) -> None:
+        """Rows as mappings of names to anything; what is neither number nor word is passed over."""
+        names: dict[str, None] = {}
+        for row in dicts:
+            names.update(dict.fromkeys(row))
+        for name in names:
+            cells = [row.get(name) for row in dicts]
+            self._put_cells(str(name), cells)
+        self.grow(len(dicts))
+
+    def _put_cells(self, name: str, cells: list[object]) -> None:
+        kinds = set(map(type, cells))
+        if kinds == {float}:
+            self.put(name, np.array(cells, dtype=np.float64), np.ones(len(cells), dtype=np.bool_))
+            return
+        values = [_number(cell) for cell in cells]
+        present = np.array([v is not None for v in values], dtype=np.bool_)
+        if present.any():
+            self.put(name, np.array([0.0 if v is None else v for v in values], dtype=np.float64), present)
+        if str in kinds:
+            words = [cell[:200] if isinstance(cell, str) else None for cell in cells]
+            self.put_words(name, [w if v is None else None for w, v in zip(words, values, strict=True)])
+
+    def table(self) -> Table:
+        """All rows."""
+        columns = {}
+        for name, pieces in self._pieces.items():
+            values, present = np.zeros(self.rows), np.zeros(self.rows, dtype=np.bool_)
+            for start, some, there in pieces:
+                values[start : start + len(some)] = some
+                present[start : start + len(some)] = there
+            columns[name] = Column(values, present)
+        texts = {}
+        for name, parts in self._texts.items():
+            words: list[str | None] = [None] * self.rows
+            for start, several in parts:
+                words[start : start + len(several)] = several
+            texts[name] = words
+        return Table(self.rows, columns, texts)
+
+
+def _number(cell: object) -> float | None:
+    if isinstance(cell, bool):
+        return float(cell)
+    if isinstance(cell, float):
+        return cell
+    if isinstance(cell, int):
+        try:
+            return float(cell)
+        except OverflowError:
+            return None
+    if isinstance(cell, str) and cell and len(cell) <= 40 and (cell[0] in "0123456789.+-" or cell[0] in "nNiI"):
+        return as_number(cell)
+    return None
+
+
+_MISSING = {"", "-", "--", "na", "n/a", "none", "null", "nil", "?"}
+
+
+def as_number(text: str) -> float | None:
+    """A number as people and programs write it; None where it is none.
+
+    Example:
+        >>> as_number("1e-3"), as_number(" nan"), as_number("0,5"), as_number("n/a")
+        (0.001, nan, 0.5, None)
+    """
+    word = text.strip()
+    if word.lower() in _MISSING or "_" in word:
+        return None
+    try:
+        return float(word)
+    except ValueError:
+        pass
+    try:
+        return float(word.replace(",", ".")) if word.count(",") == 1 else None
+    except ValueError:
+        return None
+
+
+def from_points(points: Mapping[str, tuple[Sequence[int], Sequence[int], Sequence[float], Sequence[float]]]) -> Table:
+    """A table of series that were written point by point.
+
+    Args:
+        points: by name: the order of writing, the step, the value, the time of each point.
+
+    Points of one step that follow each other are one row, unless a series has two of them there.
+    """
+    if not points:
+        return Table(0, {})
+    names = list(points)
+    order = np.concatenate([np.asarray(points[n][0], dtype=np.int64) for n in names])
+    steps = np.concatenate([np.asarray(points[n][1], dtype=np.int64) for n in names])
+    values = np.concatenate([np.asarray(points[n][2], dtype=np.float64) for n in names])
+    times = np.concatenate([np.asarray(points[n][3], dtype=np.float64) for n in names])
+    which = np.repeat(np.arange(len(names)), [len(points[n][0]) for n in names])
+    place = np.argsort(order, kind="stable")
+    steps, values, times, which = steps[place], values[place], times[place], which[place]
+    row = rows_of(steps, which)
+    count = int(row[-1]) + 1 if len(row) else 0
+    columns: dict[str, Column] = {}
+    axis = np.zeros(count)
+    axis[row] = steps
+    clock = np.zeros(count)
+    clock[row] = times
+    columns["step"] = Column.full(axis)
+    columns["wall_time"] = Column.full(clock)
+    for k, name in enumerate(names):
+        mine = which == k
+        cells, there = np.zeros(count), np.zeros(count, dtype=np.bool_)
+        cells[row[mine]] = values[mine]
+        there[row[mine]] = True
+        columns[name if name not in ("step", "wall_time") else f"{name} (logged)"] = Column(cells, there)
+    return Table(count, columns)
+
+
+def rows_of(steps: Ints, which: Ints) -> Ints:
+    """The row of each point: a new one where the step changes, or where a series comes again at one step."""
+    n = len(steps)
+    if not n:
+        return np.zeros(0, dtype=np.int64)
+    new = np.ones(n, dtype=np.bool_)
+    new[1:] = steps[1:] != steps[:-1]
+    run = np.cumsum(new) - 1
+    # A series that comes k times in a run of one step needs k rows there: its k-th point goes into the k-th.
+    pair = run * (int(which.max()) + 1) + which
+    place = np.argsort(pair, kind="stable")
+    sorted_pair = pair[place]
+    first = np.ones(n, dtype=np.bool_)
+    first[1:] = sorted_pair[1:] != sorted_pair[:-1]
+    starts = np.maximum.accumulate(np.where(first, np.arange(n), 0))
+    again = np.zeros(n, dtype=np.int64)
+    again[place] = np.arange(n) - starts
+    if not again.any():
+        return run.astype(np.int64)
+    depth = np.zeros(int(run[-1]) + 1, dtype=np.int64)
+    np.maximum.at(depth, run, again)
+    before = np.concatenate([[0], np.cumsum(depth + 1)[:-1]])
+    return np.asarray(before[run] + again, dtype=np.int64)
+
+
+def texts_of(table: Table, names: Iterable[str]) -> tuple[str, Sequence[str | None]] | None:
+    """The first column of words by one of these names."""
+    for name, words in table.texts.items():
+        if name.lower() in names:
+            return name, words
+    return None

@@ -121,7 +121,7 @@ def _comparison(found: Comparison) -> dict[str, Any]:
 def _plain_table(columns: Sequence[str]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for k, column in enumerate(columns):
-        table.add_column(column, justify="left" if k == 0 else "right", no_wrap=True)
+        table.add_column(column, justify="left" if k == 0 else "right", no_wrap=k == 0)
     return table
 
 

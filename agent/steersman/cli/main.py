@@ -29,7 +29,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "revert": ("steersman.cli.revert", "", "Take an adjustment back."),
     "ledger": ("steersman.cli.ledger", "", "Read and verify the record of all adjustments."),
     "diagnose": ("steersman.cli.diagnose", "diagnose", "Say what was wrong with runs that have been logged."),
-    "rules": ("steersman.cli.rules", "diagnose", "List, check and test rule files."),
+    "rules": ("steersman.cli.rules", "diagnose", "List, check, test and judge rule files."),
     "agent": ("steersman.cli.agent", "", "Say how the agent of this host stands, or stop it."),
     "bench": ("steersman.cli.bench", "", "Measure on this machine what Steersman costs a training job."),
     "demo": ("steersman.cli.demo", "demo", "Watch a real training job being diagnosed and corrected."),

@@ -17,7 +17,7 @@ SHIPPED = "shipped"
 """The word for the shipped pack where a rule file is asked for."""
 
 
-def read_whole(read: Callable[[], T], hint: str, to_stderr: bool = False) -> T:
+def read_whole(read: Callable[[], T], hint: str, to_stderr: bool = False, what: str = "the rule files") -> T:
     """Read files; every mistake in them becomes a line, and all together a failure."""
     try:
         return read()
@@ -25,7 +25,7 @@ def read_whole(read: Callable[[], T], hint: str, to_stderr: bool = False) -> T:
         for mistake in error.mistakes:
             click.echo(str(mistake), err=to_stderr)
         count = len(error.mistakes)
-        raise CommandError(f"{count} mistake{'s' if count > 1 else ''} in the rule files", hint) from None
+        raise CommandError(f"{count} mistake{'s' if count > 1 else ''} in {what}", hint) from None
 
 
 def load_rules(files: Sequence[Path], to_stderr: bool = False) -> Pack:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from steersman.rules.recording import Recording
 
 
+_PIPED = 200
+
+
 @click.command("backtest")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
@@ -70,7 +73,11 @@ def command(
     other = load_rules(against, as_json) if against else None
     if healthy is not None and labels is None:
         raise CommandError("nothing says which runs are healthy", "give --labels as well")
-    found = [] if labels is None else read_whole(lambda: read_labels(labels), "docs/backtest.md shows a file", as_json)
+    found = (
+        []
+        if labels is None
+        else read_whole(lambda: read_labels(labels), "docs/backtest.md shows a file", as_json, "the labels")
+    )
     book = LabelBook([label for label in found if label.confidence >= min_confidence])
     unsure = LabelBook([label for label in found if label.confidence < min_confidence])
     backtest = Backtest(pack, other)
@@ -88,30 +95,30 @@ def command(
         return
     from rich.console import Console
 
-    console = Console(soft_wrap=True) if not sys.stdout.isatty() else Console()
+    # Whoever pipes wants whole lines.
+    console = Console() if sys.stdout.isatty() else Console(width=_PIPED)
     for table in tables(backtest):
         console.print(table)
 
 
 def _replay(backtest: object, runs: tuple[Path, ...], book: LabelBook, unsure: LabelBook) -> None:
     from steersman.rules.backtest.backtest import Backtest
-    from steersman.rules.backtest.runs import files, read_runs
+    from steersman.rules.backtest.runs import found, read
     from steersman.rules.readers import ReadError
 
     assert isinstance(backtest, Backtest)
     try:
-        paths = files(list(runs))
+        logs = found(runs)
     except OSError as error:
         raise CommandError(f"{error.filename}: {error.strerror}") from None
     left_out = 0
-    with click.progressbar(paths, label="replaying", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
-        for path in bar:
+    with click.progressbar(logs, label="replaying", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+        for log in bar:
             recordings: list[Recording] = []
             try:
-                recordings = read_runs(path)
-            except (ReadError, OSError) as error:
-                reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-                backtest.unreadable[str(path)] = reason
+                recordings = read(log)
+            except ReadError as error:
+                backtest.unreadable[log.source] = str(error)
             for recording in recordings:
                 if unsure.find(recording) is not None:
                     left_out += 1

@@ -36,7 +36,10 @@ def command(files: tuple[Path, ...], match: str, plot: bool, as_json: bool) -> N
     from steersman.rules.packs import shipped_pack
 
     read = read_whole(
-        lambda: read_cases(files or (shipped_pack() / "tests",)), "the notation is in docs/rule-tests.md", as_json
+        lambda: read_cases(files or (shipped_pack() / "tests",)),
+        "the notation is in docs/rule-tests.md",
+        as_json,
+        "the files of cases",
     )
     chosen = [replace(file, cases=tuple(case for case in file.cases if match in case.name)) for file in read]
     results = [(file, try_file(file)) for file in chosen if file.cases]

@@ -61,6 +61,8 @@ def read_cases(paths: Sequence[Path]) -> list[CaseFile]:
 class _CaseFileReader(TreeReader):
     """Turns one file's tree into cases."""
 
+    unit = "case"
+
     def read(self, root: yaml.Node | None) -> CaseFile | None:
         """The whole file; None where it has no cases."""
         if root is None:
@@ -93,8 +95,14 @@ class _CaseFileReader(TreeReader):
         out = []
         for item in self.sequence(node, "rules"):
             word = self.text(item, "a rule file")
-            if word is not None:
-                out.append(shipped_pack() if word == SHIPPED else Path(self.path).parent / word)
+            if word is None:
+                continue
+            path = shipped_pack() if word == SHIPPED else Path(self.path).parent / word
+            if path.exists():
+                out.append(path)
+            else:
+                hint = did_you_mean(word, [SHIPPED])
+                self.wrong(item, f"there is no {word!r} beside this file{hint}: {SHIPPED} is the shipped pack")
         return tuple(out)
 
     def known(self, sources: tuple[Path, ...], node: yaml.Node | None) -> frozenset[str] | None:
@@ -136,7 +144,7 @@ class _CaseFileReader(TreeReader):
         }
         interval = whole.get("interval") or 1
         series = self.series(keys["series"]) if "series" in keys else {}
-        steps = whole.get("steps") or self.length(series, interval, keys.get("series"))
+        steps = whole.get("steps") if "steps" in keys else self.length(series, interval, keys.get("series"))
         if steps and -(-steps // interval) > MAX_ROWS:
             self.wrong(keys.get("steps"), f"a case may have {MAX_ROWS} rows, this one has {-(-steps // interval)}")
             return None

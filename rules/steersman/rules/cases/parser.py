@@ -84,6 +84,8 @@ def parse(source: str) -> tuple[Notation, list[NotationError]]:
                 raise NotationError(tokens[0].at, f"a series begins with its values, not with {tokens[0].word!r}")
             item = _Item(source, tokens).read(alone)
             if isinstance(item, Trend | Values):
+                if wrong and not pieces:
+                    continue  # what it would follow has been told already
                 _follows(pieces, item, tokens[0])
                 pieces.append(item)
             else:
@@ -128,6 +130,7 @@ class _Item:
 
     def read(self, alone: bool) -> Piece | Mark:
         first = self.tokens[0].word
+        item: Piece | Mark
         if first in _MARK_READERS:
             self.k = 1
             item = _MARK_READERS[first](self)

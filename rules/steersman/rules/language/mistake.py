@@ -14,8 +14,9 @@ class Mistake:
         file: as it was given.
         line: from 1.
         column: from 1.
-        rule: name of the rule it is in, empty where it is in none.
+        rule: name of the rule (or test case) it is in, empty where it is in none.
         text: what was found and what is allowed.
+        within: what `rule` names.
     """
 
     file: str
@@ -23,10 +24,11 @@ class Mistake:
     column: int
     rule: str
     text: str
+    within: str = "rule"
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}:{self.column}: "
-        return where + (f"rule {self.rule}: " if self.rule else "") + self.text
+        return where + (f"{self.within} {self.rule}: " if self.rule else "") + self.text
 
 
 class PackError(Exception):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import yaml
 
@@ -21,8 +22,11 @@ class TreeReader:
         mistakes: gets what is wrong.
 
     Attributes:
+        unit: what is being read, `rule` or `case`.
         scope: name of the rule (or case) being read, empty outside of them; it stands in each mistake.
     """
+
+    unit: ClassVar[str] = "rule"
 
     def __init__(self, path: str, document: Document, mistakes: list[Mistake]) -> None:
         self.path = path
@@ -33,7 +37,7 @@ class TreeReader:
     def wrong(self, node: yaml.Node | None, text: str, line: int = 1, column: int = 1) -> None:
         """Remember a mistake at a node, or at a line and column within its value."""
         row, offset = self.document.place(node, line, column) if node is not None else (1, 1)
-        self.mistakes.append(Mistake(self.path, row, offset, self.scope, text))
+        self.mistakes.append(Mistake(self.path, row, offset, self.scope, text, self.unit))
 
     def mapping(self, node: yaml.Node, allowed: Sequence[str], what: str) -> dict[str, yaml.Node] | None:
         """The entries of a mapping by key; unknown and repeated keys are mistakes."""
@@ -82,11 +86,12 @@ class TreeReader:
             value = float(node.value)
         except (TypeError, ValueError):
             value = float("nan")
-        if not low <= value <= high:
-            found = repr(node.value) if isinstance(node, yaml.ScalarNode) else "a list or mapping"
-            self.wrong(node, f"{what} between {low:g} and {high:g}, found {found}")
-            return None
-        return value
+        if low <= value <= high:
+            return value
+        bounds = f"{low} and {high}" if isinstance(high, int) else f"{low:g} and {high:g}"
+        found = repr(node.value) if isinstance(node, yaml.ScalarNode) else "a list or mapping"
+        self.wrong(node, f"{what} between {bounds}, found {found}")
+        return None
 
     def whole(self, node: yaml.Node, low: int, high: int, what: str) -> int | None:
         """A whole number within bounds."""

@@ -12,7 +12,8 @@ from steersman.rules.readers.reading import Format, Log
 from steersman.rules.readers.words import NUMBER, Row, lines_of, table_of
 
 _CELL = re.compile(
-    rf"""["']?([A-Za-z_][\w./-]*(?:[ ](?:loss|norm|rate|step|scale|lr|epoch))?)["']?[ ]?[:=][ ]?["']?({NUMBER})(?![\w])""",
+    r"""["']?([A-Za-z_][\w./-]*(?:[ ](?:loss|norm|rate|step|scale|lr|epoch))?)["']?[ ]?[:=][ ]?["']?"""
+    rf"({NUMBER})(?![\w])",
     re.I,
 )
 _COUNTER = re.compile(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -25,6 +26,9 @@ def read_runs(path: Path, source: str, wishes: Wishes, form: Format | None = Non
     Raises:
         ReadError: it holds none that can be read, with what is wrong and what to do.
     """
+    collecting = gc.isenabled()
+    # Rows by the million are no garbage, and looking through them for some takes longer than reading them.
+    gc.disable()
     try:
         form = form or recognised(path, wishes)
         logs = [part for log in form.read(path) for part in split(log)]
@@ -41,6 +45,9 @@ def read_runs(path: Path, source: str, wishes: Wishes, form: Format | None = Non
         raise ReadError(_cannot(error)) from None
     except MemoryError:
         raise ReadError("it does not fit into the memory of this machine") from None
+    finally:
+        if collecting:
+            gc.enable()
     if not runs:
         raise problem or ReadError("there is no run in it")
     return runs

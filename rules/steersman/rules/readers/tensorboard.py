@@ -34,7 +34,7 @@ def event_files(folder: Path) -> list[Path]:
 
 
 def parts(folder: Path) -> dict[str, Path]:
-    """Folders below that together are one run, by what stands before their tags: Keras writes `train` and `validation`."""
+    """Folders that together are one run, by what goes before their tags: Keras writes `train` and `validation`."""
     below = {path.name.lower(): path for path in folder.iterdir() if path.is_dir() and event_files(path)}
     if not _TRAIN & set(below) or not HELD_OUT & set(below):
         return {}

@@ -134,6 +134,8 @@ def rate_group(name: str) -> str | None:
     if found is None:
         return None
     rest = name[found.end() :].strip(" _-./:[](){}") or name[: found.start()].strip(" _-./:[](){}")
-    rest = re.sub(r"(?i)^(?:train|training|trainer|current|cur|optimi[sz]er|optim|metrics|params?|schedule)$", "", rest)
+    rest = re.sub(
+        r"(?i)^(?:train|training|trainer|current|cur|optimi[sz]er|optim|opt|metrics|params?|schedule)$", "", rest
+    )
     rest = re.sub(r"(?i)^(?:group|pg|param_group)[ _-]?(?=\d)", "", rest)
     return rest[:80] or "0"

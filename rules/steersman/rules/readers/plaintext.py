@@ -20,7 +20,7 @@ _COUNTER = re.compile(
     r"\b(global[ _]step|steps?|iter(?:ation)?s?|epoch|batch|update)\b[ ]*[:=#]?[ ]*\[?[ ]*(\d{1,15})", re.I
 )
 _LOSS = re.compile(rf"loss\w*[\"']?[ ]?[:=]?[ ]?[\"']?{NUMBER}", re.I)
-_BARE = re.compile(rf"\b((?:\w+[ _])?loss)[ ]+({NUMBER})(?![\w])", re.I)
+_BARE = re.compile(rf"\b((?:[A-Za-z]\w*[ _])?loss)[ ]+({NUMBER})(?![\w])", re.I)
 _FEWEST = 3
 
 

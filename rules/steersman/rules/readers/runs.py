@@ -65,8 +65,8 @@ def recognised(path: Path, wishes: Wishes) -> Format:
         if form is None:
             raise ReadError(f"there is no format {wishes.format!r}; there are {', '.join(f.name for f in FORMATS)}")
         return form
-    first = head(path)
-    if not first.strip():
+    first = b"" if path.is_dir() else head(path)
+    if not first.strip() and not path.is_dir():
         raise ReadError("it is empty")
     for form in FORMATS:
         if form.recognises(path, first):

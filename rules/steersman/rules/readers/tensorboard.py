@@ -23,7 +23,9 @@ _FLOAT, _DOUBLE = 1, 2
 
 
 def recognises(path: Path, head: bytes) -> bool:
-    """Whether it begins with the record that says the version."""
+    """Whether it begins with the record that says the version; or is a folder of such files."""
+    if path.is_dir():
+        return bool(event_files(path) or parts(path))
     return head[12:64].find(_FIRST) >= 0 or ("tfevents" in path.name and len(head) >= 12 and head[4:8] == b"\0\0\0\0")
 
 

@@ -1,4 +1,4 @@
-"""Tests of recorded runs that are too large for the repository, and not ours to copy, are left out where those are not."""
+"""Tests of recorded runs, which are not ours to copy, are left out where there are none."""
 
 from __future__ import annotations
 

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from tests.rules.readers.written import one, values
 
 
-def table(path: Path, header: str, rows: list[tuple[object, ...]]) -> Path:
+def table(path: Path, header: str, rows: Sequence[tuple[object, ...]]) -> Path:
     file = path / "a.csv"
     file.write_text("\n".join([header, *(",".join(map(str, row)) for row in rows)]))
     return file

@@ -31,8 +31,7 @@ names = st.sampled_from(
 def survives(path: Path, **wishes: str) -> None:
     try:
         runs = read_runs(path, str(path), Wishes(**wishes))  # type: ignore[arg-type]
-    except ReadError as error:
-        assert str(error)
+    except ReadError:
         return
     assert runs
     for run in runs:

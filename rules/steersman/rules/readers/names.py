@@ -71,6 +71,8 @@ _AGGREGATES = {"best", "min", "max", "std", "var", "ema", "delta", "diff", "rati
 _NOT_A_RATE = {"scheduler", "scale", "mult", "multiplier", "decay", "factor", "min", "max", "base", "initial", "init",
                "peak", "ratio", "warmup", "loss", "fallback", "reduction"}  # fmt: skip
 
+_NO_GROUP = "train|training|trainer|current|cur|optimi[sz]er|optim|opt|metrics|params?|schedule"
+
 
 def plain(name: str) -> str:
     """A name without what differs from one log to the next.

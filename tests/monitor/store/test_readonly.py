@@ -22,7 +22,7 @@ def rows(count: int, shift: float) -> Samples:
         "val_loss/wiki": Column(np.full(count, 2.5), steps % 10 == 9),
         "lr/0": Column.full(np.full(count, 1e-3)),
     }
-    return Samples(steps, 1e9 + steps * 0.25, columns)
+    return Samples(steps, 1e9 + steps.astype(np.float64) * 0.25, columns)
 
 
 def test_a_store_is_read_while_a_daemon_holds_it(tmp_path: Path) -> None:

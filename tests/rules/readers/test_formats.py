@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ from tests.rules.readers.written import (
 
 from steersman.rules.facts import JobFacts
 from steersman.rules.readers import FORMATS, ReadError, Wishes, read_runs
+from steersman.rules.readers.search import search
 
 LOGS = Path(__file__).parent / "logs"
 
@@ -330,6 +332,20 @@ def test_export_of_our_own(tmp_path: Path) -> None:
     assert (run.name, run.format) == ("gpt", "series")
     assert [v is not None and math.isnan(v) for v in values(run, "loss")] == [False, True, False]
     assert values(run, "val_loss/wiki") == [None, 2.5, None]
+
+
+def test_a_table_in_utf_16(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes("step,loss\r\n1,0.5\r\n2,0.25\r\n".encode("utf-16"))
+    assert values(one(path), "loss") == [0.5, 0.25]
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    os.mkfifo(path)
+    with pytest.raises(ReadError, match="it is a pipe or a device: write it into a file first"):
+        one(path)
+    assert list(search(tmp_path, Wishes())) == []
 
 
 def test_packed(tmp_path: Path) -> None:

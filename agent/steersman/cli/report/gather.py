@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from steersman.cli.report.outcome import Outcome
+from steersman.cli.report.ownstore import is_store, read_store
 from steersman.rules.packs import Pack
 from steersman.rules.readers import ReadError, Wishes, read_runs
 from steersman.rules.readers.search import Found, search
@@ -41,6 +42,10 @@ def _below(path: Path, wishes: Wishes, say: Say) -> Iterator[Found | Outcome]:
         for found in search(path, wishes):
             number += 1
             yield found
+        for file in sorted(path.rglob("*.db")):
+            if is_store(file):
+                number += 1
+                yield Found(file, str(file))
     except OSError as error:
         yield Outcome(str(path), error=f"cannot be searched: {error.strerror or error}")
         return
@@ -51,7 +56,10 @@ def _below(path: Path, wishes: Wishes, say: Say) -> Iterator[Found | Outcome]:
 def _of(found: Found, wishes: Wishes, pack: Pack, say: Say) -> Iterator[Outcome]:
     say(f"reading {found.source}")
     try:
-        runs = read_runs(found.path, found.source, wishes, found.form)
+        if found.form is None and not wishes.format and is_store(found.path):
+            runs = read_store(found.path, found.source, wishes)
+        else:
+            runs = read_runs(found.path, found.source, wishes, found.form)
     except ReadError as error:
         yield Outcome(found.source, error=str(error))
         return

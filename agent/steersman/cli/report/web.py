@@ -24,7 +24,7 @@ body{font:15px/1.5 system-ui,sans-serif;color:var(--fg);background:var(--bg);mar
 padding:0 1rem;overflow-wrap:anywhere}
 h1{font-size:1.3rem}h2{font-size:1.1rem;margin:0}a{color:inherit}
 table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.2rem .8rem .2rem 0;vertical-align:top}
-th{font-weight:600;color:var(--dim)}td.n{text-align:right;white-space:nowrap}
+th{font-weight:600;color:var(--dim);white-space:nowrap}td.n{text-align:right;white-space:nowrap}
 section{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:1rem 1.2rem;margin:1.2rem 0}
 .verdict{font-size:1.05rem;font-weight:600;margin:.2rem 0}.dim{color:var(--dim);font-weight:400}
 .info{color:var(--train)}.warning{color:var(--notice)}.critical,.error{color:var(--critical)}.healthy{color:var(--good)}

@@ -31,7 +31,7 @@ def assemble(source: str, name: str, form: str, log: Log, wishes: Wishes) -> Rec
     Raises:
         ReadError: no column reads as a loss, or what the user says is not there.
     """
-    naming = decide(log.table, wishes.columns)
+    naming = decide(log.table, {**log.known, **wishes.columns})
     notes = [*log.notes, *naming.notes]
     series = {role: log.table.columns[n] for role, n in naming.chosen.items() if role not in _NO_SERIES}
     _mark_filtered(series, notes)

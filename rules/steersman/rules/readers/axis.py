@@ -93,5 +93,5 @@ def _ordered(steps: Ints, shown: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
         return Axis(steps, ("step",), np.argsort(steps, kind="stable").astype(np.int64), (words,))
     if again * 3 > len(known) and len(known) > 3:
         words = f"{name!r} repeats in a row {again} times: the last row of a step counts"
-        return Axis(steps, ("step",), np.arange(len(steps), dtype=np.int64), (words,))
+        return Axis(steps, ("step",), np.argsort(steps, kind="stable").astype(np.int64), (words,))
     return Axis(steps, ("step",))

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from steersman.rules.readers.lines import decode
+from steersman.rules.readers.naming import is_role
 from steersman.rules.readers.reading import Format, Log, ReadError
 from steersman.rules.readers.table import Table, from_points
 
@@ -39,7 +40,12 @@ def read(path: Path) -> list[Log]:
                 jobs.setdefault(job, {})[series] = arrays
     if not jobs:
         raise ReadError("no series with points is in it")
-    return [Log(job, _table(series)) for job, series in jobs.items()]
+    return [_log(job, _table(series)) for job, series in jobs.items()]
+
+
+def _log(job: str, table: Table) -> Log:
+    known = {name: name for name in table.columns if is_role(name)} | {"step": "step", "time": "wall_time"}
+    return Log(job, table, known=known)
 
 
 def _objects(text: str) -> Iterator[dict[str, object]]:

@@ -25,10 +25,11 @@ HEAD = 512 << 10
 """Bytes by which a format is recognised."""
 
 _GZIP = b"\x1f\x8b"
+_WIDE = (b"\xff\xfe", b"\xfe\xff")
 
 
 def head(path: Path) -> bytes:
-    """The first bytes of a file, unpacked where it is a gzip.
+    """The first bytes of a file, unpacked where it is a gzip, and as UTF-8 where it is UTF-16.
 
     Raises:
         OSError: cannot be read.
@@ -40,12 +41,14 @@ def head(path: Path) -> bytes:
             return zlib.decompressobj(wbits=31).decompress(first, HEAD)
         except zlib.error:
             return first
+    if first.startswith(_WIDE):
+        return first[: len(first) // 2 * 2].decode("utf-16", errors="replace").encode()
     return first
 
 
 def decode(raw: bytes) -> str:
     """Text as UTF-8, or as UTF-16 where it begins with its mark; bytes that are neither become a sign for that."""
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+    if raw.startswith(_WIDE):
         return raw.decode("utf-16", errors="replace")
     return raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8", errors="replace")
 
@@ -62,7 +65,7 @@ def text_blocks(path: Path) -> Iterator[str]:
     skipping = False
     for number, block in enumerate(_blocks(path)):
         if number == 0:
-            wide = block.startswith((b"\xff\xfe", b"\xfe\xff"))
+            wide = block.startswith(_WIDE)
         if wide:
             rest += block
             if len(rest) > MAX_BYTES >> 4:

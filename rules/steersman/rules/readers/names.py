@@ -71,6 +71,8 @@ _AGGREGATES = {"best", "min", "max", "std", "var", "ema", "delta", "diff", "rati
 _NOT_A_RATE = {"scheduler", "scale", "mult", "multiplier", "decay", "factor", "min", "max", "base", "initial", "init",
                "peak", "ratio", "warmup", "loss", "fallback", "reduction"}  # fmt: skip
 
+_NO_GROUP = "train|training|trainer|current|cur|optimi[sz]er|optim|opt|metrics|params?|schedule"
+
 
 def plain(name: str) -> str:
     """A name without what differs from one log to the next.
@@ -134,6 +136,8 @@ def rate_group(name: str) -> str | None:
     if found is None:
         return None
     rest = name[found.end() :].strip(" _-./:[](){}") or name[: found.start()].strip(" _-./:[](){}")
-    rest = re.sub(r"(?i)^(?:train|training|trainer|current|cur|optimi[sz]er|optim|metrics|params?|schedule)$", "", rest)
+    rest = re.sub(
+        r"(?i)^(?:train|training|trainer|current|cur|optimi[sz]er|optim|opt|metrics|params?|schedule)$", "", rest
+    )
     rest = re.sub(r"(?i)^(?:group|pg|param_group)[ _-]?(?=\d)", "", rest)
     return rest[:80] or "0"

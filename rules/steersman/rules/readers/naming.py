@@ -63,8 +63,8 @@ def decide(table: Table, told: Mapping[str, str]) -> Naming:
     _guess_train(free, chosen, told, notes)
     _guess_sets(free, chosen, told)
     for series, known in names.OTHERS.items():
-        if series not in told and (name := _known(free, known)) is not None:
-            chosen[series] = name
+        if series not in told and (found := _known(free, known)) is not None:
+            chosen[series] = found
     _guess_rates(free, chosen, told)
     if "loss" not in chosen and "loss" not in told and not any(role.startswith("val_loss") for role in chosen):
         raise ReadError(f"no column reads as a loss; {_there_are(columns)}; say which with --column loss=NAME")

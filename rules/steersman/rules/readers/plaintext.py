@@ -12,14 +12,15 @@ from steersman.rules.readers.reading import Format, Log
 from steersman.rules.readers.words import NUMBER, Row, lines_of, table_of
 
 _CELL = re.compile(
-    rf"""["']?([A-Za-z_][\w./-]*(?:[ ](?:loss|norm|rate|step|scale|lr|epoch))?)["']?[ ]?[:=][ ]?["']?({NUMBER})(?![\w])""",
+    r"""["']?([A-Za-z_][\w./-]*(?:[ ](?:loss|norm|rate|step|scale|lr|epoch))?)["']?[ ]?[:=][ ]?["']?"""
+    rf"({NUMBER})(?![\w])",
     re.I,
 )
 _COUNTER = re.compile(
     r"\b(global[ _]step|steps?|iter(?:ation)?s?|epoch|batch|update)\b[ ]*[:=#]?[ ]*\[?[ ]*(\d{1,15})", re.I
 )
 _LOSS = re.compile(rf"loss\w*[\"']?[ ]?[:=]?[ ]?[\"']?{NUMBER}", re.I)
-_BARE = re.compile(rf"\b((?:\w+[ _])?loss)[ ]+({NUMBER})(?![\w])", re.I)
+_BARE = re.compile(rf"\b((?:[A-Za-z]\w*[ _])?loss)[ ]+({NUMBER})(?![\w])", re.I)
 _FEWEST = 3
 
 

@@ -41,12 +41,14 @@ class Log:
         table: its rows.
         facts: what the log says of the job.
         notes: what was left out or is damaged, a sentence each.
+        known: by series name the log's own, where the format leaves nothing to guess.
     """
 
     name: str
     table: Table
     facts: JobFacts = field(default_factory=JobFacts)
     notes: tuple[str, ...] = ()
+    known: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -25,7 +26,13 @@ def read_runs(path: Path, source: str, wishes: Wishes, form: Format | None = Non
     Raises:
         ReadError: it holds none that can be read, with what is wrong and what to do.
     """
+    collecting = gc.isenabled()
+    # Rows by the million are no garbage, and looking through them for some takes longer than reading them.
+    gc.disable()
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            # It can be read once only, and recognising it is reading it.
+            raise ReadError("it is a pipe or a device: write it into a file first")
         form = form or recognised(path, wishes)
         logs = [part for log in form.read(path) for part in split(log)]
         several = len(logs) > 1
@@ -41,6 +48,9 @@ def read_runs(path: Path, source: str, wishes: Wishes, form: Format | None = Non
         raise ReadError(_cannot(error)) from None
     except MemoryError:
         raise ReadError("it does not fit into the memory of this machine") from None
+    finally:
+        if collecting:
+            gc.enable()
     if not runs:
         raise problem or ReadError("there is no run in it")
     return runs
@@ -58,8 +68,8 @@ def recognised(path: Path, wishes: Wishes) -> Format:
         if form is None:
             raise ReadError(f"there is no format {wishes.format!r}; there are {', '.join(f.name for f in FORMATS)}")
         return form
-    first = head(path)
-    if not first.strip():
+    first = b"" if path.is_dir() else head(path)
+    if not first.strip() and not path.is_dir():
         raise ReadError("it is empty")
     for form in FORMATS:
         if form.recognises(path, first):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from steersman.rules.readers import mlflow, tensorboard
+from steersman.rules.readers import huggingface, mlflow, tensorboard
 from steersman.rules.readers.formats import FORMATS
 from steersman.rules.readers.lines import head
 from steersman.rules.readers.naming import decide
@@ -69,6 +69,8 @@ def _form(path: Path, wishes: Wishes) -> Format | None:
     if path.suffix.lower() not in _SUFFIXES or "tfevents" in path.name:
         return None
     try:
+        if not path.is_file():
+            return None
         first = head(path)
     except OSError:
         return None
@@ -76,7 +78,9 @@ def _form(path: Path, wishes: Wishes) -> Format | None:
         if not _wanted(form, wishes):
             continue
         if form.recognises(path, first):
-            return form if form.sure or _has_a_loss(path, form, wishes) else None
+            # A trainer's state has a name; any other JSON may be anything.
+            sure = form.sure and (form is not huggingface.FORMAT or path.name == "trainer_state.json")
+            return form if sure or _has_a_loss(path, form, wishes) else None
     return None
 
 

@@ -84,6 +84,13 @@ class TableBuilder:
         if kinds == {float}:
             self.put(name, np.array(cells, dtype=np.float64), np.ones(len(cells), dtype=np.bool_))
             return
+        if kinds == {str}:
+            try:
+                # A reader of text leaves the conversion to us: a whole column at a time.
+                self.put(name, np.fromiter(map(float, cells), np.float64, len(cells)), np.ones(len(cells), np.bool_))  # type: ignore[arg-type]  # all are str
+                return
+            except ValueError:
+                pass
         values = [_number(cell) for cell in cells]
         present = np.array([v is not None for v in values], dtype=np.bool_)
         if present.any():

@@ -23,7 +23,9 @@ _FLOAT, _DOUBLE = 1, 2
 
 
 def recognises(path: Path, head: bytes) -> bool:
-    """Whether it begins with the record that says the version."""
+    """Whether it begins with the record that says the version; or is a folder of such files."""
+    if path.is_dir():
+        return bool(event_files(path) or parts(path))
     return head[12:64].find(_FIRST) >= 0 or ("tfevents" in path.name and len(head) >= 12 and head[4:8] == b"\0\0\0\0")
 
 
@@ -34,7 +36,7 @@ def event_files(folder: Path) -> list[Path]:
 
 
 def parts(folder: Path) -> dict[str, Path]:
-    """Folders below that together are one run, by what stands before their tags: Keras writes `train` and `validation`."""
+    """Folders that together are one run, by what goes before their tags: Keras writes `train` and `validation`."""
     below = {path.name.lower(): path for path in folder.iterdir() if path.is_dir() and event_files(path)}
     if not _TRAIN & set(below) or not HELD_OUT & set(below):
         return {}

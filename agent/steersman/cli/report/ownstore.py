@@ -1,0 +1,89 @@
+"""The runs that a daemon has in its store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from steersman.rules.facts import JobFacts
+from steersman.rules.readers import ReadError, Wishes
+from steersman.rules.readers.assemble import assemble
+from steersman.rules.readers.naming import is_role
+from steersman.rules.readers.reading import Log
+from steersman.rules.readers.table import Table, from_points
+from steersman.rules.recording import Recording
+from steersman.rules.samples import Samples
+
+_MARK = b"SQLite format 3\0"
+
+
+def is_store(path: Path) -> bool:
+    """Whether a file is an SQLite database, as a daemon's store is."""
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return file.read(len(_MARK)) == _MARK
+    except OSError:
+        return False
+
+
+def read_store(path: Path, source: str, wishes: Wishes) -> list[Recording]:
+    """The attempts in a store that have a loss.
+
+    Raises:
+        ReadError: what stands in the way, and what to do.
+    """
+    try:
+        from steersman.monitor.errors import StoreError
+        from steersman.monitor.store.readonly import recorded
+    except ModuleNotFoundError as error:
+        raise ReadError(
+            f"it is an SQLite database, and reading a store needs {error.name}: pip install 'steersman[monitor]'"
+        ) from None
+    runs = []
+    try:
+        for job, series in recorded(path):
+            if not series:
+                continue
+            table = _table(series)
+            known = {name: name for name in table.columns if is_role(name)} | {"step": "step", "time": "wall_time"}
+            name = job.name if job.attempt == 1 else f"{job.name} (attempt {job.attempt})"
+            log = Log(name, table, _facts(job.facts), known=known)
+            runs.append(assemble(source, name, "steersman", log, wishes))
+    except StoreError as error:
+        raise ReadError(str(error)) from None
+    if not runs:
+        raise ReadError("no job in this store has a loss yet")
+    return runs
+
+
+def _table(series: Mapping[str, Samples]) -> Table:
+    """All series of a rank: rows of one step and one time are one row."""
+    every = np.unique(np.concatenate([samples.times for samples in series.values()]))
+    placed = {}
+    for name, samples in series.items():
+        column = samples.columns[name]
+        shown = column.present
+        order = np.searchsorted(every, samples.times[shown])
+        placed[name] = (
+            order.tolist(),
+            samples.steps[shown].tolist(),
+            column.values[shown].tolist(),
+            samples.times[shown].tolist(),
+        )
+    return from_points(placed)
+
+
+def _facts(said: Mapping[str, object]) -> JobFacts:
+    planned = said.get("planned_steps")
+    ranks = said.get("ranks")
+    optimizer = ""
+    for _, rank in sorted(ranks.items()) if isinstance(ranks, dict) else ():
+        optimizers = rank.get("optimizers") if isinstance(rank, dict) else None
+        if optimizers and isinstance(optimizers[0], dict):
+            optimizer = str(optimizers[0].get("class_name", ""))
+            break
+    return JobFacts(optimizer, planned if isinstance(planned, int) else 0)

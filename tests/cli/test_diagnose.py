@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from steersman.cli.diagnose import command
+from steersman.cli.errors import CommandError, ExitCode
+
+KEYS = {
+    "run", "source", "steps", "verdict", "confidence", "onset_step", "recommended_lr", "findings", "for", "against",
+    "prescription", "lr_is_the_lever", "would_refute", "format", "read_as", "planned_steps", "optimizer", "notes",
+}  # fmt: skip
+
+
+def written(path: Path, losses: list[float], name: str = "loss") -> Path:
+    path.write_text("".join(json.dumps({"step": k, name: v, "lr": 1e-3}) + "\n" for k, v in enumerate(losses)))
+    return path
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(1)
+    losses = 4.0 * np.arange(1, 401) ** -0.35 * np.exp(0.02 * rng.standard_normal(400))
+    return written(tmp_path / "good.jsonl", losses.tolist())
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> Path:
+    losses = (4.0 * np.arange(1, 301) ** -0.3).tolist()
+    return written(tmp_path / "bad.jsonl", losses + [float("nan")] * 20)
+
+
+def diagnose(*words: object) -> Result:
+    return CliRunner().invoke(command, [str(word) for word in words], env={"COLUMNS": "110", "NO_COLOR": "1"})
+
+
+def objects(result: Result) -> list[dict[str, Any]]:
+    def refuse(literal: str) -> None:
+        raise AssertionError(f"{literal} is no JSON")
+
+    return [json.loads(line, parse_constant=refuse) for line in result.stdout.splitlines()]
+
+
+def test_json_has_the_documented_shape(good: Path, bad: Path) -> None:
+    result = diagnose("--json", good, bad)
+    first, second = objects(result)
+    assert set(first) == set(second) == KEYS
+    assert (first["run"], first["source"], first["steps"]) == ("good", str(good), 400)
+    assert first["verdict"] in ("healthy", "undetermined")
+    assert second["verdict"] == "nonfinite"
+    assert 295 <= second["onset_step"] <= 305
+    finding = second["findings"][0]
+    assert set(finding) == {"rule", "severity", "first_step", "last_step", "evidence"}
+    assert finding["severity"] == "critical"
+    assert second["format"] == "jsonl"
+    assert second["read_as"] == {"step": "step", "loss": "loss", "lr/0": "lr"}
+
+
+def test_exit_codes(good: Path, bad: Path, tmp_path: Path) -> None:
+    none = tmp_path / "none.csv"
+    assert diagnose("--json", good).exit_code == 0
+    assert diagnose("--json", bad, good).exit_code == 1
+    assert diagnose("--json", good, none).exit_code == 3
+    assert diagnose("--json", none, bad).exit_code == 1
+    assert diagnose().exit_code == 2
+    assert diagnose("--format", "abc", good).exit_code == 2
+
+
+def test_what_cannot_be_read_stops_none_of_the_others(good: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.json"
+    broken.write_text('{"log_history": [')
+    empty = tmp_path / "empty.csv"
+    empty.write_text("")
+    folder = tmp_path / "nothing"
+    folder.mkdir()
+    result = diagnose("--json", broken, empty, folder, tmp_path / "none", good)
+    said = objects(result)
+    assert [set(one) for one in said[:4]] == [{"source", "error", "verdict"}] * 4
+    assert [one["verdict"] for one in said[:4]] == [None] * 4
+    assert "not JSON, or cut off" in said[0]["error"]
+    assert said[1]["error"] == "it is empty"
+    assert "no log of a known kind is in it" in said[2]["error"]
+    assert said[3]["error"] == "there is no such file"
+    assert said[4]["run"] == "good"
+
+
+def test_report(bad: Path) -> None:
+    result = diagnose(bad)
+    assert "loss or gradient is not a number  confidence 100 %, since step " in result.output
+    assert "◆  nonfinite_loss  step 300 on" in result.output
+    assert "would refute it" in result.output
+    assert "jsonl, 320 points over steps 0 to 319; read as: step = 'step', loss = 'loss', lr/0 = 'lr'" in result.output
+    assert re.search("[⠁-⣿]", result.output), "there is no curve"
+    assert max(map(len, result.output.splitlines())) <= 110
+
+
+def test_many_runs_are_a_table_first(good: Path, bad: Path, tmp_path: Path) -> None:
+    result = diagnose(good, bad, tmp_path / "none")
+    head, _, rest = result.output.partition("─" * 20)
+    assert "RUN" in head
+    assert "3 runs" not in head
+    assert "2 runs, 1 with a critical finding, 1 could not be read" in head
+    assert "there is no such file" in head
+    assert "read as" not in head
+    assert rest.count("read as") == 1, "the run without findings is reported, too"
+    assert "--all shows the reports of the others" in rest
+    assert diagnose("--all", good, bad).output.count("read as") == 2
+
+
+def test_a_folder_is_searched(good: Path, bad: Path) -> None:
+    said = objects(diagnose("--json", good.parent))
+    assert [(one["run"], one["source"]) for one in said] == [("bad", str(bad)), ("good", str(good))]
+
+
+def test_columns_are_told(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.jsonl", [3.0 - k / 100 for k in range(100)], "mine")
+    assert "no column reads as a loss" in objects(diagnose("--json", path))[0]["error"]
+    (said,) = objects(diagnose("--json", "--column", "loss=mine", "--planned-steps", 500, "--optimizer", "Lion", path))
+    assert (said["read_as"]["loss"], said["planned_steps"], said["optimizer"]) == ("mine", 500, "Lion")
+
+
+@pytest.mark.parametrize(
+    ("word", "message"), [("loss", "--column 'loss' has no '='"), ("los=x", "--column: there is no series 'los'")]
+)
+def test_columns_that_are_told_wrongly(good: Path, word: str, message: str) -> None:
+    result = diagnose("--column", word, good)
+    assert isinstance(result.exception, CommandError)
+    assert (result.exception.message, result.exception.code) == (message, ExitCode.USAGE)
+
+
+def test_own_rules(good: Path, tmp_path: Path) -> None:
+    rules = tmp_path / "rules"
+    rules.mkdir()
+    file = rules / "mine.yaml"
+    file.write_text(
+        "rules:\n  - {rule: mine, expr: points > 60.0, severity: critical, verdict: plateau, explain: 'x'}\n"
+    )
+    result = diagnose("--json", "--rules", rules, good)
+    assert (objects(result)[0]["findings"][0]["rule"], result.exit_code) == ("mine", 1)
+    file.write_text("rules:\n  - {rule: mine, expr: what > 60.0, severity: critical, verdict: plateau, explain: 'x'}\n")
+    result = diagnose("--rules", rules, good)
+    assert isinstance(result.exception, CommandError)
+    assert result.exception.code is ExitCode.USAGE
+
+
+class Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [value or "" for name, value in attrs if name in ("src", "href")]
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_html_is_one_page_that_needs_nothing(good: Path, bad: Path, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    result = diagnose("--html", file, good, bad, tmp_path / "none")
+    assert f"{file} written" in result.stderr
+    text = file.read_text(encoding="utf-8")
+    page = Page()
+    page.feed(text)
+    assert not page.open
+    assert "script" not in page.tags
+    assert "img" not in page.tags
+    assert all(link.startswith("#run-") for link in page.links)
+    assert page.tags.count("svg") == 4
+    assert page.tags.count("section") == 3
+    assert "nan" not in " ".join(re.findall(r' d="([^"]*)"', text))
+    assert "prefers-color-scheme:dark" in text
+
+
+def test_html_and_terminal_show_names_as_they_are_and_no_more(tmp_path: Path) -> None:
+    name = "<script>alert(1)</script>\x1b[31m&"
+    losses = [4.0 / (k + 1) for k in range(80)]
+    path = tmp_path / "x.jsonl"
+    path.write_text("".join(json.dumps({"run": name, "step": k, "loss": v}) + "\n" for k, v in enumerate(losses)))
+    with path.open("a") as file:
+        file.write("".join(json.dumps({"run": "b", "step": k, "loss": v}) + "\n" for k, v in enumerate(losses)))
+    page = tmp_path / "x.html"
+    result = diagnose("--html", page, path)
+    text = page.read_text()
+    assert "<script" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;&amp;" in text
+    assert "\x1b" not in text + result.output
+
+
+def test_html_that_cannot_be_written(good: Path, tmp_path: Path) -> None:
+    result = diagnose("--html", tmp_path / "no" / "x.html", good)
+    assert isinstance(result.exception, CommandError)
+    assert "cannot be written" in result.exception.message

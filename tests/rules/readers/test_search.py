@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.rules.readers.written import event, event_file, simple
+
+from steersman.rules.readers import Wishes
+from steersman.rules.readers.search import search
+
+
+def state(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"log_history": [{"step": 1, "loss": 1.0}]}))
+
+
+def found(folder: Path, **wishes: str) -> list[tuple[str, str]]:
+    return [
+        (item.path.relative_to(folder).as_posix(), item.form.name if item.form else "")
+        for item in search(folder, Wishes(**wishes))  # type: ignore[arg-type]
+    ]
+
+
+def test_a_folder_of_everything(tmp_path: Path) -> None:
+    for number in (500, 1000, 90):
+        state(tmp_path / "hf" / f"checkpoint-{number}" / "trainer_state.json")
+    state(tmp_path / "done" / "trainer_state.json")
+    state(tmp_path / "done" / "checkpoint-5" / "trainer_state.json")
+    event_file(tmp_path / "tb" / "a" / "events.out.tfevents.1", event(1.0, 1, simple("loss", 1.0)))
+    event_file(tmp_path / "tb" / "a" / "events.out.tfevents.2", event(1.0, 2, simple("loss", 1.0)))
+    run = tmp_path / "mlruns" / "0" / "abc"
+    (run / "metrics").mkdir(parents=True)
+    (run / "meta.yaml").write_text("run_name: x\n")
+    (run / "metrics" / "loss").write_text("1 2.0 0\n")
+    (tmp_path / "mine.csv").write_text("step,loss\n1,2\n")
+    (tmp_path / "prices.csv").write_text("day,price\n1,2\n")
+    (tmp_path / "config.json").write_text('{\n "lr": 1\n}')
+    (tmp_path / "notes.txt").write_text("the loss was low\n")
+    (tmp_path / "weights.bin").write_bytes(b"\0" * 100)
+    assert found(tmp_path) == [
+        ("mine.csv", "csv"),
+        ("done/trainer_state.json", "huggingface"),
+        ("hf/checkpoint-1000/trainer_state.json", "huggingface"),
+        ("mlruns/0/abc", "mlflow"),
+        ("tb/a", "tensorboard"),
+    ]
+    assert found(tmp_path, format="mlflow") == [("mlruns/0/abc", "mlflow")]

@@ -54,15 +54,15 @@ def examples() -> dict[str, Any]:
                 continue
             rows.append(inputs(values))
             about.append((run.task, run.optimizer, run.label, math.log2(run.lr / run.best_lr), stop))
-    task, optimizer, label, octaves, stop = (np.array(column) for column in zip(*about, strict=True))
-    return {"x": np.array(rows), "task": task, "optimizer": optimizer, "label": label, "octaves": octaves, "stop": stop}
+    names = ("task", "optimizer", "label", "octaves", "stop")
+    columns = zip(names, zip(*about, strict=True), strict=True)
+    return {"x": np.array(rows), **{name: np.array(column) for name, column in columns}}
 
 
 def weights(data: dict[str, Any]) -> Any:
     """Every task counts the same, and within it every label."""
     pairs = np.array([f"{t} {k}" for t, k in zip(data["task"], data["label"], strict=True)])
-    names, places, counts = np.unique(pairs, return_inverse=True, return_counts=True)
-    del names
+    _, places, counts = np.unique(pairs, return_inverse=True, return_counts=True)
     return np.minimum(1.0 / counts[places], 0.02) * 50.0
 
 
@@ -130,7 +130,9 @@ def check(data: dict[str, Any]) -> None:
                         ("other", data["label"] == other),
                     )
                 }
-                print(f"without its {by}, step {stop}, {what} > {threshold}:", {k: round(v, 3) for k, v in rates.items()})
+                print(
+                    f"without its {by}, step {stop}, {what} > {threshold}:", {k: round(v, 3) for k, v in rates.items()}
+                )
             error = np.abs(p["octaves"] - data["octaves"])[at]
             print(f"without its {by}, step {stop}: within a factor 4 of the best", round((error <= 2.0).mean(), 3))
 

@@ -147,7 +147,9 @@ class Diagnostician:
         if memory.unstable is not None and verdict is not Verdict.NONFINITE:
             peak = values["lr_peak"]
             # A rate at which it had improved undisturbed for long is not suddenly too high.
-            return peak is not None and memory.unstable > 0.3 * peak and not (memory.stable or 0.0) > memory.unstable / 2.0
+            return (
+                peak is not None and memory.unstable > 0.3 * peak and not (memory.stable or 0.0) > memory.unstable / 2.0
+            )
         if overshoot is not None and overshoot > 0.2 and not values["warmup"]:
             return True
         return None
@@ -160,8 +162,8 @@ class Diagnostician:
             return None, True if verdict in (Verdict.LR_TOO_HIGH, Verdict.LR_TOO_LOW) else None
         if blame:
             broke = memory.unstable or lr
-            if broke <= 0.0:
-                return None, True
+            if broke <= 1e-100:
+                return None, True  # nothing can be a part of it
             return lower({**values, **memory.steps}, broke, self.facts.optimizer, memory.stable, memory.unstable), True
         if verdict is Verdict.LR_TOO_LOW:
             return higher(values, lr, memory.unstable), True

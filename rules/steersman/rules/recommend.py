@@ -51,7 +51,7 @@ def lower(
     elif top is not None and top > 0.0:
         estimate = math.log(lr) + math.log(HEALTHY_R / math.sqrt(horizon) / top)
     else:
-        # Nothing is known of the steps: a rate that broke a job at once is some eight times too high, give or take eight.
+        # Nothing is known of the steps: a rate that broke a job at once is some eight times too high, within eight.
         estimate, error = math.log(lr / 8.0), math.log(8.0)
     if is_adam(optimizer):
         weight = error**-2

@@ -10,7 +10,8 @@ from steersman.rules.samples import Samples
 Cell = float | None
 
 DIRECT = (
-    "loss", "grad_norm", "hypergrad_cos", "update_norm", "weight_norm", "predicted_decrease", "loss_scale", "clipped_norm"
+    "loss", "grad_norm", "hypergrad_cos", "update_norm", "weight_norm", "predicted_decrease", "loss_scale",
+    "clipped_norm",
 )  # fmt: skip
 """Series that enter a feature by themselves, beside `lr/GROUP` and `val_loss/SET`."""
 

@@ -25,7 +25,7 @@ def runs(tmp_path: Path) -> Path:
     log(folder, "frozen", True)
     log(folder, "fine", False)
     log(folder, "unsure", False)
-    (folder / "broken.json").write_text('{"log_history": [')
+    (folder / "trainer_state.json").write_text('{"log_history": [')
     (tmp_path / "labels.csv").write_text(
         "id,primary,onset_step,confidence\nfrozen,lr_too_low,0,0.9\nfine,healthy,,0.9\nunsure,healthy,,0.3\n"
     )
@@ -43,7 +43,7 @@ def test_a_table_and_what_was_left_out(runs: Path) -> None:
     (row,) = [line for line in result.stdout.splitlines() if line.startswith("lr_zero")]
     assert row.split("  ")[0] == "lr_zero"
     assert "1/1 [0.03, 1.00]" in row
-    assert "broken.json: " in result.stderr
+    assert "trainer_state.json: " in result.stderr
     assert "1 run left out whose label is not sure enough" in result.stderr
 
 
@@ -59,7 +59,7 @@ def test_json_alone_on_stdout(runs: Path) -> None:
     } | {"low": told["rules"]["lr_zero"]["precision"]["low"]}
     assert told["verdicts"]["lr_too_low"]["recall"]["count"] == 1
     assert told["comparison"]["differences"] == []
-    assert [u["source"].rpartition("/")[2] for u in told["unreadable"]] == ["broken.json"]
+    assert [u["source"].rpartition("/")[2] for u in told["unreadable"]] == ["trainer_state.json"]
     assert {e["run"]: (e["label"], e["verdict"]) for e in told["each"]}["frozen"] == ("lr_too_low", "lr_too_low")
 
 
@@ -78,7 +78,7 @@ def test_rates_on_healthy_runs_are_written_where_asked(runs: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["runs/broken.json"], "none of the runs could be read"),
+        (["runs/trainer_state.json"], "none of the runs could be read"),
         (["--healthy", "h.json", "runs"], "nothing says which runs are healthy"),
         (["--labels", "none.csv", "runs"], "1 mistake in the labels"),
         (["--rules", "none.yaml", "runs"], "1 mistake in the rule files"),

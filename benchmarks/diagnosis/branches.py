@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-
 from benchmarks.diagnosis import sweep
 from benchmarks.diagnosis.fleet import Fleet, Snapshot
 from benchmarks.diagnosis.peers.policies import Greedy, Hold, Policy, Ramp, ReduceOnPlateau, Steersman, lightning_finder
@@ -57,7 +56,7 @@ class State:
 
     @property
     def half(self) -> str:
-        """ "tuning" or "held out"."""
+        """Which half: "tuning" or "held out"."""
         return "held out" if self.held_out else "tuning"
 
     def level(self, end: float) -> float:
@@ -126,9 +125,7 @@ def states(task: str, optimizer: str, seeds: Sequence[int], octaves: Sequence[in
     known = sweep.label(task, optimizer, sweep.log(task, optimizer))
     best = known[0].best_lr
     jobs = [Job(best * 2.0**octave, seed) for seed in seeds for octave in octaves]
-    found = [
-        State(task, optimizer, octave, seed, known[0].best_end_loss, 0.0) for seed in seeds for octave in octaves
-    ]
+    found = [State(task, optimizer, octave, seed, known[0].best_end_loss, 0.0) for seed in seeds for octave in octaves]
     said = facts(optimizer, STEPS)
     ways: dict[str, Any] = {
         "nothing": Hold,

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import platformdirs
 import torch
-
 from benchmarks.diagnosis.runs import COLUMNS, Log
 
 HERE = Path(__file__).parent
@@ -26,8 +25,11 @@ def folder() -> Path:
     return Path(os.environ.get("STEERSMAN_BENCH_CACHE") or platformdirs.user_cache_path("steersman") / "bench")
 
 
+_WORDLESS = (ast.Import, ast.ImportFrom)
+
+
 def code(modules: Sequence[str]) -> str:
-    """A digest of modules as the interpreter reads them: comments and docstrings do not make another run."""
+    """A digest of what modules do: comments, docstrings and the order of imports do not make another run."""
     digest = hashlib.sha256(torch.__version__.encode())
     for name in modules:
         tree = ast.parse((HERE / f"{name}.py").read_text())
@@ -35,7 +37,10 @@ def code(modules: Sequence[str]) -> str:
             body = getattr(node, "body", None)
             if isinstance(body, list):
                 node.body = [  # type: ignore[attr-defined]  # whatever has a body can be given another
-                    n for n in body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))
+                    n
+                    for n in body
+                    if not isinstance(n, _WORDLESS)
+                    and not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))
                 ]
         digest.update(ast.dump(tree).encode())
     return digest.hexdigest()

@@ -18,13 +18,13 @@ from multiprocessing import get_context
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
-
 from benchmarks.diagnosis import cache, sweep
 from benchmarks.diagnosis.fleet import Fleet, Lane, Twist, batches
 from benchmarks.diagnosis.optimizers import OPTIMIZERS
 from benchmarks.diagnosis.runs import Job, Log, facts, follow, prepare, rates, recording
 from benchmarks.diagnosis.tasks import TASKS, Task
+from torch import Tensor
+
 from steersman.rules.recording import Recording
 
 STEPS = 1000
@@ -169,7 +169,7 @@ class FaultRun:
 
     @property
     def half(self) -> str:
-        """ "tuning" or "held out"."""
+        """Which half: "tuning" or "held out"."""
         return "held out" if self.held_out else "tuning"
 
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
 from benchmarks.diagnosis.faults import FAULTS, FaultRun, load_faults
 from benchmarks.diagnosis.listen import Heard, listen_all
 from benchmarks.diagnosis.peers.detectors import SPIKES
 from benchmarks.diagnosis.peers.view import view
 from benchmarks.diagnosis.share import per_thousand, share
 from benchmarks.diagnosis.sweep import SweepRun
+
 from steersman.rules.recording import Recording
 from steersman.rules.samples import Column, Samples
 
@@ -157,17 +157,13 @@ def measure(sweep: Sequence[tuple[SweepRun, Heard]], processes: int = 2) -> dict
         # A twin runs at half of the best learning rate and a planned schedule is no fault.
         twins = [Healthy(run.recording.name, h, run.recording, held) for run, h in pairs if not run.fault]
         planned = [Healthy(run.fault, h, run.recording, held) for run, h in pairs if run.fault.startswith("plan:")]
-        worn = [
-            Healthy(way, h, r, held) for (r, h_out, way), h in zip(masks, masked, strict=True) if h_out == held
-        ]
+        worn = [Healthy(way, h, r, held) for (r, h_out, way), h in zip(masks, masked, strict=True) if h_out == held]
         rates = healthy_rates([*plain, *twins, *planned])
         out["healthy_rates"][half] = rates
         hard = {}
         for name in dict.fromkeys(run.name for run in [*planned, *worn]):
             some = [run for run in [*planned, *worn] if run.name == name]
-            hard[name] = share(
-                some, lambda run: any(f.severity != "info" and f.step >= QUIET for f in run.heard.fired)
-            )
+            hard[name] = share(some, lambda run: any(f.severity != "info" and f.step >= QUIET for f in run.heard.fired))
             rules: dict[str, int] = {}
             for run in some:
                 for rule in {f.rule for f in run.heard.fired if f.severity != "info" and f.step >= QUIET}:
@@ -179,8 +175,8 @@ def measure(sweep: Sequence[tuple[SweepRun, Heard]], processes: int = 2) -> dict
             "hard": hard,
             "loud on healthy": share([*plain, *twins], lambda run: any(f.severity != "info" for f in run.heard.fired)),
         }
-    everything = [
-        Healthy(run.recording.name, h, run.recording, run.held_out) for run, h in fine
-    ] + [Healthy(run.fault, h, run.recording, run.held_out) for run, h in every if _kind(run) == "plan"]
+    everything = [Healthy(run.recording.name, h, run.recording, run.held_out) for run, h in fine] + [
+        Healthy(run.fault, h, run.recording, run.held_out) for run, h in every if _kind(run) == "plan"
+    ]
     out["healthy_rates"]["all"] = healthy_rates(everything)
     return out

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
-
 from benchmarks.diagnosis.optimizers import Optimizer
 from benchmarks.diagnosis.tasks import Task
+from torch import Tensor
 
 Floats = npt.NDArray[np.float64]
 Twist = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]

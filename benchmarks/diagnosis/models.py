@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-
 from benchmarks.diagnosis.data import CONTEXT, LETTERS
+from torch import Tensor
 
 Forward = Callable[[Sequence[Tensor], Tensor, Tensor | None], Tensor]
 
@@ -47,7 +47,7 @@ class Model:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """x is (lanes, examples, in), weight (lanes, out, in), bias (lanes, out)."""
+    """The input x is (lanes, examples, in), weight (lanes, out, in), bias (lanes, out)."""
     return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
 
 
@@ -60,7 +60,7 @@ def perceptron(widths: Sequence[int], activation: Callable[[Tensor], Tensor] = F
     """Layers of these widths; with two it is linear."""
     shapes: list[tuple[int, ...]] = []
     bounds: list[float | tuple[float]] = []
-    for inside, outside in zip(widths, widths[1:], strict=False):
+    for inside, outside in pairwise(widths):
         shape, bound = _layer(inside, outside)
         shapes += shape
         bounds += bound

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-
 from benchmarks.diagnosis.fleet import Fleet, Lane, Taken, Twist, batches
 from benchmarks.diagnosis.optimizers import OPTIMIZERS
 from benchmarks.diagnosis.schedules import SCHEDULES
 from benchmarks.diagnosis.tasks import TASKS
+
 from steersman.rules.facts import JobFacts
 from steersman.rules.recording import Recording
 from steersman.rules.samples import Column, Samples
@@ -87,7 +87,8 @@ class Log:
             for name in COLUMNS
         }
         steps = np.arange(len(columns["loss"].values), dtype=np.int64)
-        return Samples(steps, 1.7e9 + 0.01 * steps, columns)
+        times = np.asarray(1.7e9 + 0.01 * steps, dtype=np.float64)
+        return Samples(steps, times, columns)
 
 
 def facts(optimizer: str, steps: int) -> JobFacts:

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 
 import numpy as np
-
 from benchmarks.diagnosis import cache
 from benchmarks.diagnosis.centres import CENTRES
 from benchmarks.diagnosis.optimizers import OPTIMIZERS
 from benchmarks.diagnosis.runs import Job, Log, facts, fleet, follow, rates, recording
 from benchmarks.diagnosis.tasks import TASKS
+
 from steersman.rules.recording import Recording
 
 STEPS = 1000
@@ -73,7 +73,7 @@ class SweepRun:
 
     @property
     def half(self) -> str:
-        """ "tuning" or "held out"."""
+        """Which half: "tuning" or "held out"."""
         return "held out" if self.held_out else "tuning"
 
 
@@ -92,9 +92,7 @@ def held_out(task: str, optimizer: str) -> bool:
 def jobs(task: str, optimizer: str) -> list[Job]:
     """The runs of one pair."""
     return [
-        Job(2.0 ** (CENTRES[task, optimizer] + octave), seed)
-        for seed in range(TASKS[task].seeds)
-        for octave in OCTAVES
+        Job(2.0 ** (CENTRES[task, optimizer] + octave), seed) for seed in range(TASKS[task].seeds) for octave in OCTAVES
     ]
 
 

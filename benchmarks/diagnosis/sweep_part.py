@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
-
 from benchmarks.diagnosis.listen import Heard, listen_all
 from benchmarks.diagnosis.peers.detectors import FLAT, Detector
 from benchmarks.diagnosis.peers.view import view
@@ -34,6 +34,18 @@ def fired_by(heard: Heard, verdict: str, step: int) -> bool:
     return any(f.verdict == verdict and f.severity != "info" and f.step < step for f in heard.fired)
 
 
+def _said(verdict: str, step: int, pair: Pair) -> bool:
+    return said_by(pair[1], verdict, step)
+
+
+def _fired(verdict: str, step: int, pair: Pair) -> bool:
+    return fired_by(pair[1], verdict, step)
+
+
+def _broken(step: int, pair: Pair) -> bool:
+    return any(said_by(pair[1], verdict, step) for verdict in ("lr_too_high", "diverged", "nonfinite"))
+
+
 def truths(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
     """The runs by what they are."""
     return {
@@ -51,16 +63,11 @@ def directions(pairs: Sequence[Pair], quarter: int) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for verdict, classes in rows.items():
         out[verdict] = {
-            "diagnosis": {c: share(of[c], lambda p: said_by(p[1], verdict, quarter), _cluster) for c in classes},
-            "rules": {c: share(of[c], lambda p: fired_by(p[1], verdict, quarter), _cluster) for c in classes},
-            "by the end": share(of[classes[0]], lambda p: said_by(p[1], verdict, 10**9)),
+            "diagnosis": {c: share(of[c], partial(_said, verdict, quarter), _cluster) for c in classes},
+            "rules": {c: share(of[c], partial(_fired, verdict, quarter), _cluster) for c in classes},
+            "by the end": share(of[classes[0]], partial(_said, verdict, 10**9)),
             # A job that broke has a learning rate that is too high whatever else it is called.
-            "or broken": share(
-                of[classes[0]],
-                lambda p: any(said_by(p[1], v, quarter) for v in (verdict, "diverged", "nonfinite")),
-            )
-            if verdict == "lr_too_high"
-            else None,
+            "or broken": share(of["high"], partial(_broken, quarter)) if verdict == "lr_too_high" else None,
             "by task": _by_task(of[classes[0]], verdict, quarter),
         }
     return out
@@ -101,9 +108,7 @@ def recommendations(pairs: Sequence[Pair], quarter: int) -> dict[str, Any]:
         return next((s.value for s in reversed(pair[1].said) if s.value is not None and s.step < quarter), None)
 
     made = [(p, v) for p in wrong if (v := value(p)) is not None]
-    within = share(
-        made, lambda m: abs(math.log2(m[1] / m[0][0].best_lr)) <= 2.0, lambda m: _cluster(m[0])
-    )
+    within = share(made, lambda m: abs(math.log2(m[1] / m[0][0].best_lr)) <= 2.0, lambda m: _cluster(m[0]))
     sides = {}
     for label in ("too_low", "too_high"):
         some = [m for m in made if m[0][0].label == label]
@@ -143,9 +148,7 @@ def calibration(pairs: Sequence[Pair], quarter: int) -> list[dict[str, Any]]:
         else:
             continue
         found.setdefault(min(math.floor(said.confidence * 10.0) / 10.0, 0.9), []).append(right)
-    return [
-        {"from": low, **share(rights, bool)} for low, rights in sorted(found.items())
-    ]
+    return [{"from": low, **share(rights, bool)} for low, rights in sorted(found.items())]
 
 
 def plateaus(pairs: Sequence[Pair]) -> dict[str, Any]:
@@ -154,6 +157,7 @@ def plateaus(pairs: Sequence[Pair]) -> dict[str, Any]:
     Improving: the mean log-loss fell by more than 0.05 from the third to the fourth fifth of the run; flat: it moved by
     less than 0.01. A run in which the loss is not finite is neither.
     """
+
     def third(pair: Pair) -> float:
         loss = pair[0].recording.samples.columns["loss"].values
         n = len(loss)
@@ -174,22 +178,27 @@ def plateaus(pairs: Sequence[Pair]) -> dict[str, Any]:
         return said_by(pair[1], "plateau", stop)
 
     def loose(pair: Pair) -> bool:
-        return ours(pair) or any(said_by(pair[1], v, stop) for v in ("lr_too_high", "lr_too_low", "diverged", "nonfinite"))
+        return ours(pair) or any(
+            said_by(pair[1], v, stop) for v in ("lr_too_high", "lr_too_low", "diverged", "nonfinite")
+        )
 
     out: dict[str, Any] = {
-        "Steersman, a plateau rule": {"improving": share(improving, ours, _cluster), "flat": share(flat, ours, _cluster)},
+        "Steersman, a plateau rule": {
+            "improving": share(improving, ours, _cluster),
+            "flat": share(flat, ours, _cluster),
+        },
         "Steersman, the diagnosis": {"improving": share(improving, named), "flat": share(flat, named)},
         "Steersman, a plateau rule or another cause named": {"improving": None, "flat": share(flat, loose)},
     }
     for name, detector in FLAT.items():
         out[name] = {
-            "improving": share(improving, lambda p, d=detector: _alarms(d, p, stop)),
-            "flat": share(flat, lambda p, d=detector: _alarms(d, p, stop)),
+            "improving": share(improving, partial(_alarms, detector, stop)),
+            "flat": share(flat, partial(_alarms, detector, stop)),
         }
     return out
 
 
-def _alarms(detector: Detector, pair: Pair, stop: int) -> bool:
+def _alarms(detector: Detector, stop: int, pair: Pair) -> bool:
     return any(step < stop for step in detector(view(pair[0].recording.samples.rows(0, stop))))
 
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-
 from benchmarks.diagnosis import data, models
 from benchmarks.diagnosis.data import Data
 from benchmarks.diagnosis.models import Model
+from torch import Tensor
 
 
 def squares(outputs: Tensor, targets: Tensor) -> Tensor:

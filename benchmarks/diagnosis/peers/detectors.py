@@ -32,7 +32,7 @@ Detector = Callable[[Run], Iterator[int]]
 
 
 def trainproof_diverge(run: Run) -> Iterator[int]:
-    """trainproof 0.18: not finite, or the last loss above 1.5 times the least; every 25 steps, from 10 points on."""
+    """From trainproof 0.18: not finite, or the last loss above 1.5 times the least; looked at every 25 steps."""
     for step in range(24, len(run.loss), 25):
         seen = run.loss[: step + 1]
         if not np.isfinite(seen).all() or seen[-1] > 1.5 * seen.min():
@@ -40,7 +40,7 @@ def trainproof_diverge(run: Run) -> Iterator[int]:
 
 
 def trainproof_dead(run: Run) -> Iterator[int]:
-    """trainproof 0.18: median of the last five >= 0.95 x median of the first five, or std / mean below 0.001."""
+    """From trainproof 0.18: median of the last five >= 0.95 x median of the first five, or std / mean below 0.001."""
     for step in range(24, len(run.loss), 25):
         seen = run.loss[: step + 1]
         if np.isfinite(seen).all() and (
@@ -50,7 +50,7 @@ def trainproof_dead(run: Run) -> Iterator[int]:
 
 
 def trainproof_gradient(run: Run) -> Iterator[int]:
-    """trainproof 0.18: any gradient norm above ten times the median, from six points on; every 25 steps."""
+    """From trainproof 0.18: any gradient norm above ten times the median, from six points on; every 25 steps."""
     for step in range(24, len(run.loss), 25):
         seen = run.grad_norm[: step + 1]
         if seen[-25:].max() > 10.0 * np.median(seen):
@@ -58,17 +58,17 @@ def trainproof_gradient(run: Run) -> Iterator[int]:
 
 
 def hotcb_divergence(run: Run) -> Iterator[int]:
-    """hotcb guidelines/default.yaml: the loss rose by more than 0.3 within 5 points (cooldown 30)."""
+    """From hotcb, guidelines/default.yaml: the loss rose by more than 0.3 within 5 points (cooldown 30)."""
     return _spaced((t for t in range(5, len(run.loss)) if run.loss[t] - run.loss[t - 5] > 0.3), 30)
 
 
 def hotcb_plateau(run: Run) -> Iterator[int]:
-    """hotcb: the range of the loss over 20 points is at most 0.005 (cooldown 40)."""
+    """From hotcb: the range of the loss over 20 points is at most 0.005 (cooldown 40)."""
     return _spaced((t for t in range(20, len(run.loss)) if np.ptp(run.loss[t - 19 : t + 1]) <= 0.005), 40)
 
 
 def hotcb_gradient(run: Run) -> Iterator[int]:
-    """hotcb: gradient norm above 10 (cooldown 20)."""
+    """From hotcb: gradient norm above 10 (cooldown 20)."""
     return _spaced((int(t) for t in np.flatnonzero(run.grad_norm > 10.0)), 20)
 
 
@@ -87,8 +87,11 @@ def lightning_spike(run: Run) -> Iterator[int]:
 
 
 def llmfoundry_spike(run: Run) -> Iterator[int]:
-    """llm-foundry's KillLossSpike: loss >= 2 x the mean of a window of max(100, 5 %) for more than 4 batches, or,
-    after two windows, half of a window above min(max of the first window, 10)."""
+    """llm-foundry's KillLossSpike.
+
+    The loss is at least twice the mean of a window of max(100, 5 %) for more than four batches, or, after two windows,
+    half of a window is above min(max of the first window, 10).
+    """
     width = max(100, len(run.loss) // 20)
     over = 0
     cap = min(float(np.max(run.loss[:width])), 10.0)
@@ -112,8 +115,10 @@ def seven_sigma(run: Run) -> Iterator[int]:
 
 
 def zclip(run: Run) -> Iterator[int]:
-    """ZClip (2504.02507): gradient norm beyond z = 2.5 of an exponential mean, alpha .97, 25 steps of warm-up; it
-    clips there and was never meant as an alarm."""
+    """ZClip (2504.02507): gradient norm beyond z = 2.5 of an exponential mean, alpha .97, 25 steps of warm-up.
+
+    It clips there and was never meant as an alarm.
+    """
     mean = variance = 0.0
     first = run.grad_norm[:25]
     mean, variance = float(first.mean()), float(first.var())
@@ -150,7 +155,7 @@ def sagemaker_overfit(run: Run) -> Iterator[int]:
 
 
 def plateau_steps(run: Run) -> Iterator[int]:
-    """torch's ReduceLROnPlateau with its defaults, called with the loss of every step."""
+    """ReduceLROnPlateau of torch with its defaults, called with the loss of every step."""
     return _plateau(run.loss, range(len(run.loss)))
 
 
@@ -166,7 +171,7 @@ def plateau_validation(run: Run) -> Iterator[int]:
 
 
 def page_hinkley(run: Run) -> Iterator[int]:
-    """river's PageHinkley with its defaults on the loss: 30 values, delta .005, threshold 50, alpha .9999, upwards."""
+    """PageHinkley of river with its defaults on the loss: 30 values, delta .005, threshold 50, alpha .9999, upwards."""
     mean, total, least, n = 0.0, 0.0, 0.0, 0
     for step, loss in enumerate(run.loss):
         x = float(loss) if math.isfinite(loss) else 1e6
@@ -228,7 +233,7 @@ def _sigma(series: Floats, width: int, least: int, z: float) -> Iterator[int]:
 
 
 def _plateau(values: Floats, steps: range | list[int]) -> Iterator[int]:
-    """factor .1, patience 10, threshold 1e-4 relative, no cooldown: yields where it would cut."""
+    """With factor .1, patience 10, threshold 1e-4 relative, no cooldown: yields where it would cut."""
     best, bad = math.inf, 0
     for step, value in zip(steps, values, strict=False):
         if value < best * (1.0 - 1e-4):

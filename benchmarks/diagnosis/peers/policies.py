@@ -7,8 +7,8 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-
 from benchmarks.diagnosis.listen import pack
+
 from steersman.rules.engine import Engine, JobFacts
 from steersman.rules.samples import Samples
 
@@ -107,8 +107,11 @@ class Ramp:
 
 
 class Steersman:
-    """The daemon under the policy act, with its default limits: a total factor in [1/16, 4], three adjustments, 200
-    steps between two unless the job diverges. Its probation, which can only take back, is left out."""
+    """The daemon under the policy act, with its default limits.
+
+    A total factor in [1/16, 4], three adjustments, 200 steps between two unless the job diverges. Its probation, which
+    can only take back, is left out.
+    """
 
     RAMP = 10
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-
 from benchmarks.diagnosis.peers.detectors import Run
+
 from steersman.rules.samples import Samples
 
 

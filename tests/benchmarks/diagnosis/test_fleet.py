@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
-
 from benchmarks.diagnosis.data import Data
 from benchmarks.diagnosis.fleet import Fleet, Lane, batches
 from benchmarks.diagnosis.models import perceptron, residual
 from benchmarks.diagnosis.optimizers import OPTIMIZERS
 from benchmarks.diagnosis.tasks import Task, entropy
+
 from steersman.agent.probe.direction import Direction
 from steersman.agent.probe.ring import HostRing
 

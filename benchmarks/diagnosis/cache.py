@@ -25,7 +25,9 @@ def folder() -> Path:
     return Path(os.environ.get("STEERSMAN_BENCH_CACHE") or platformdirs.user_cache_path("steersman") / "bench")
 
 
-_WORDLESS = (ast.Import, ast.ImportFrom)
+def _says_nothing(node: ast.AST) -> bool:
+    docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    return docstring or isinstance(node, ast.Import | ast.ImportFrom)
 
 
 def code(modules: Sequence[str]) -> str:
@@ -36,12 +38,8 @@ def code(modules: Sequence[str]) -> str:
         for node in ast.walk(tree):
             body = getattr(node, "body", None)
             if isinstance(body, list):
-                node.body = [  # type: ignore[attr-defined]  # whatever has a body can be given another
-                    n
-                    for n in body
-                    if not isinstance(n, _WORDLESS)
-                    and not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))
-                ]
+                kept = [n for n in body if not _says_nothing(n)]
+                node.body = kept  # type: ignore[attr-defined]  # whatever has a body can be given another
         digest.update(ast.dump(tree).encode())
     return digest.hexdigest()
 

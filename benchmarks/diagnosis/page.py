@@ -1,4 +1,4 @@
-"""docs/diagnosis-proof.md, from what was measured: one function a section."""
+"""The measured part of docs/diagnosis.md, from what was measured: one function a section."""
 
 from __future__ import annotations
 

@@ -53,10 +53,10 @@ def digits() -> Data:
             "the digits come with scikit-learn, which is not installed: pip install -e '.[dev,bench]', "
             "or `make bench-diagnosis`, which does so"
         ) from error
-    found = load_digits()
-    order = torch.randperm(len(found.data), generator=torch.Generator().manual_seed(SEED))
-    x = torch.tensor(found.data / 16.0, dtype=torch.float32)[order]
-    y = torch.tensor(found.target, dtype=torch.long)[order]
+    pictures_of, meant = load_digits(return_X_y=True)
+    order = torch.randperm(len(meant), generator=torch.Generator().manual_seed(SEED))
+    x = torch.tensor(pictures_of / 16.0, dtype=torch.float32)[order]
+    y = torch.tensor(meant, dtype=torch.long)[order]
     return Data(x[:1400], y[:1400], x[1400:1656], y[1400:1656], classes=10)
 
 

@@ -20,7 +20,14 @@ from steersman.rules.samples import Column, Samples
 SPIKE_WITHIN, LASTING_WITHIN = 10, 100
 QUIET = 64
 """Steps at the start in which no detector is counted: most need them to learn what is usual."""
-HARM = {"spike", "diverged", "nonfinite", "bad_data", "gradient_explosion", "precision_overflow", "lr_too_high"}
+HARM = frozenset(
+    {"spike", "diverged", "nonfinite", "bad_data", "gradient_explosion", "precision_overflow", "lr_too_high"}
+)
+WAYS = {
+    "Steersman": HARM,
+    "Steersman, rules for spikes alone": frozenset({"spike"}),
+    "Steersman, all others": HARM - {"spike"},
+}
 Pair = tuple[FaultRun, Heard]
 
 
@@ -34,9 +41,9 @@ class Healthy:
     held_out: bool
 
 
-def ours(heard: Heard, spikes: bool = True) -> list[int]:
+def ours(heard: Heard, verdicts: frozenset[str] = HARM) -> list[int]:
     """Steps at which a rule said that something has got worse."""
-    return [f.step for f in heard.fired if f.verdict in HARM and (spikes or f.verdict != "spike")]
+    return [f.step for f in heard.fired if f.verdict in verdicts]
 
 
 def _first(steps: Sequence[int], onset: int, within: int) -> int | None:
@@ -96,11 +103,10 @@ def _spike_table(pairs: Sequence[Pair], healthy: Sequence[Healthy]) -> dict[str,
     within = {"spike": SPIKE_WITHIN, "sustained": LASTING_WITHIN}
     table: dict[str, Any] = {}
     steps = sum(run.heard.rows - QUIET for run in healthy)
-    ways = {"Steersman": True, "Steersman, without spikes": False}
-    for name, spikes in ways.items():
-        false = sum(s >= QUIET for run in healthy for s in ours(run.heard, spikes))
+    for name, verdicts in WAYS.items():
+        false = sum(s >= QUIET for run in healthy for s in ours(run.heard, verdicts))
         table[name] = {
-            kind: found(some, within[kind], {k: ours(h, spikes) for k, (_, h) in enumerate(some)})
+            kind: found(some, within[kind], {k: ours(h, verdicts) for k, (_, h) in enumerate(some)})
             for kind, some in struck.items()
         } | {"false": per_thousand(false, steps)}
     views = [view(run.recording.samples) for run in healthy]

@@ -228,7 +228,8 @@ def _faults(entry: Entry) -> list[str]:
             lines.append(f"| {f['words']} | {f['tried']} | {f['struck']} | {pct(f['found'])} | {said or '-'} |")
         lines += [
             "",
-            "Runs that are well and look as if they were not; a finding of warning or louder in:",
+            "Runs that are well and look as if they were not; a finding of warning or louder in these shares. The "
+            "labels know nothing of validation, and several of these jobs do overfit: count `overfitting` apart.",
             "",
             "| run | share | rules |",
             "|---|---|---|",
@@ -268,6 +269,8 @@ def _counterfactual(entry: Entry) -> list[str]:
         "the policy *act* with its default limits, without its probation.",
         "",
     ]
+    if "pairs" in entry and entry["pairs"][0] < entry["pairs"][1]:
+        lines += [f"**In part: {entry['pairs'][0]} of {entry['pairs'][1]} pairs of task and optimizer.**", ""]
     for half in (*HALVES, "held-out tasks"):
         if half not in entry:
             continue
@@ -300,7 +303,9 @@ def _counterfactual(entry: Entry) -> list[str]:
                 "|---|---|---|---|",
             ]
             for name, f in b["branches"].items():
-                lines.append(f"| {name} | {pct(f['helped'])} | {pct(f['harmed'])} | {_closed(f[CAP])} |")
+                # Healthy runs have next to no regret that could be closed.
+                closed = "-" if "healthy" in where else _closed(f[CAP])
+                lines.append(f"| {name} | {pct(f['helped'])} | {pct(f['harmed'])} | {closed} |")
             lines.append("")
         if "stops" in e:
             stop = e["stops"]

@@ -59,5 +59,7 @@ def bootstrap(
     table = np.array(list(sums.values()))
     drawn = table[np.random.default_rng(7).integers(0, len(table), size=(rounds, len(table)))].sum(axis=1)
     drawn = drawn[drawn[:, 1] != 0.0]
+    if not len(drawn):
+        return float("nan"), float("nan")
     low, high = np.percentile(drawn[:, 0] / drawn[:, 1], [2.5, 97.5])
     return float(low), float(high)

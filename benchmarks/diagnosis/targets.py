@@ -17,8 +17,8 @@ def _table(results: Entry, half: str, who: str = "Steersman") -> Entry:
 
 
 def _spike(results: Entry, half: str) -> str:
-    f = _table(results, half)
-    return f"{pct(f['spike'])}; {f['false']['rate']:.3f}"
+    found, alone = _table(results, half), _table(results, half, "Steersman, rules for spikes alone")
+    return f"{pct(found['spike'])}; {alone['false']['rate']:.3f}, all rules {found['false']['rate']:.3f}"
 
 
 def _lasting(results: Entry, half: str) -> str:

@@ -4,10 +4,10 @@ SHELL := /bin/bash
 VENV := .venv
 export STEERSMAN_SYSTEM TORCH PYTHON
 
-.PHONY: help setup demo test check bench clean
+.PHONY: help setup demo test check bench bench-diagnosis clean
 
 help:  ## Say what there is.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The stamps lie in the environment, so that they go when it goes.
 SETUP := pyproject.toml scripts/setup.sh scripts/apt.sh scripts/python.sh
@@ -32,6 +32,10 @@ check: $(VENV)/.dev-is-set-up  ## Run all linters, type checkers and guards. ARG
 bench: $(VENV)/.dev-is-set-up  ## Measure what Steersman costs a job, and write docs/benchmarks.md.
 	@$(VENV)/bin/pip install -qq --disable-pip-version-check --editable ".[dev,bench]"
 	@$(VENV)/bin/python -m benchmarks $(ARGS)
+
+bench-diagnosis: $(VENV)/.dev-is-set-up  ## Measure what the diagnosis gets right, and write docs/diagnosis.md. ARGS="--quick" takes minutes.
+	@$(VENV)/bin/pip install -qq --disable-pip-version-check --editable ".[dev,bench]"
+	@$(VENV)/bin/python -m benchmarks.diagnosis $(ARGS)
 
 clean:  ## Remove what the targets above made, the environments included.
 	rm -rf $(VENV) .venv-* build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

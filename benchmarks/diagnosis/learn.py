@@ -21,6 +21,7 @@ import numpy as np
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from benchmarks.diagnosis.sweep import load_sweep
+
 from steersman.rules.engine import Engine
 from steersman.rules.judgement import INPUTS, MIN_SAMPLES, MODEL, inputs
 from steersman.rules.packs import Pack

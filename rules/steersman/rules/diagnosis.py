@@ -38,7 +38,7 @@ _PRECEDENCE = (
     Verdict.PLATEAU,
     Verdict.UNDERFITTING,
 )
-"""What comes first hides what comes after it: a job that diverges also spikes, and one that stands still also plateaus."""
+"""What comes first hides what comes after it: a job that diverges also spikes, and one with a rate of zero is flat."""
 
 
 class Diagnostician:

@@ -103,7 +103,7 @@ def inputs(values: Mapping[str, Value]) -> list[float]:
 
 
 def judge(values: Mapping[str, Value]) -> Judgement | None:
-    """Judge the rate in force; None where the steps are not known well enough, or unlike all that it was learned from."""
+    """Judge the rate in force; None where its steps are hardly known, or unlike all that was learned from."""
     if (values.get("n_c") or 0.0) < MIN_SAMPLES or values.get("r") is None or values.get("i") is None:
         return None
     low, high, octaves, bounds = _model()

@@ -246,7 +246,7 @@ class Panel(Saved):
         self._trend_fresh = False
 
     def checked(self, values: Mapping[str, Value]) -> None:
-        """The rules have seen these values: peaks start anew, and the LR is judged again where there is more to go by."""
+        """The rules have seen these values: peaks start anew, and the LR is judged again where more is known."""
         if self.hypergrad.count >= self.judged + JUDGE_EVERY:
             self.judged = self.hypergrad.count
             judgement = judge(values)

@@ -43,9 +43,9 @@ class Trend:
 class BlockRing(Saved):
     """Block means over the whole of a regime in 64 slots: when they are full, neighbours merge and blocks double.
 
-    Trends are read from the last half, 16 to 32 blocks: means of batches are nearly independent, which single losses are
-    not (the device of SASA: Lang, Xiao, Zhang 2019, 1909.09785). The slope is Sen's (1968), its test that of
-    Mann and Kendall.
+    Trends are read from the last half, 16 to 32 blocks: means of batches are nearly independent, which single losses
+    are not (the device of SASA: Lang, Xiao, Zhang 2019, 1909.09785). The slope is Sen's (1968), its test that of Mann
+    and Kendall.
 
     >>> ring = BlockRing()
     >>> for step in range(1, 400):

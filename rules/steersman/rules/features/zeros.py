@@ -10,8 +10,8 @@ from steersman.rules.features.saved import Saved
 class Zeros(Saved):
     """How long a loss has been exactly 0.0, and what it was before.
 
-    Some trainers replace a loss that is no number by zero and go on. A loss that is learned away comes down to zero; one
-    that was replaced falls there from where it stood.
+    Some trainers replace a loss that is no number by zero and go on. A loss that is learned away comes down to zero;
+    one that was replaced falls there from where it stood.
 
     >>> z = Zeros()
     >>> for x in (0.25, 0.0, 0.0):

@@ -89,6 +89,30 @@ async def test_a_job_that_was_killed_is_lost(home: Home, daemon: FakeTelemetry, 
     assert seen.rows[0] == [1, 2, 3, 4] or seen.rows[0] == [1, 2, 3, 4, 5]
 
 
+async def test_a_second_training_of_the_same_ranks_is_a_job_of_both(
+    home: Home, daemon: FakeTelemetry, until: Until
+) -> None:
+    code = (
+        "import os, time\n"
+        "def meet(name):\n"
+        "    open(f'{name}-{rank}', 'w').close()\n"
+        "    while not os.path.exists(f'{name}-{1 - rank}'): time.sleep(0.01)\n"
+        "rank = int(os.environ['RANK'])\n"
+        "os.chdir(os.environ['HOME'])\n"
+        "for name in ('first', 'second'):\n"
+        "    with watch(optimizer, job=name):\n"
+        "        for i in range(3): step()\n"
+        "        meet(name)\n"
+        "    meet(name + '-over')\n"
+    )
+    same = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511", "STEERSMAN_DAEMON": daemon.address}
+    done = await asyncio.gather(*(python(home, code, RANK=str(rank), **same) for rank in (0, 1)))
+    assert done == [(0, "", "")] * 2
+    await until(lambda: len(daemon.jobs) >= 2 and all(seen.end for seen in daemon.jobs.values()))
+    ranks = {seen.hello.job: sorted(seen.rows) for seen in daemon.jobs.values()}
+    assert (len(daemon.jobs), ranks) == (2, {"first": [0, 1], "second": [0, 1]})
+
+
 async def test_under_run_the_probe_that_is_there_is_used(home: Home, daemon: FakeTelemetry) -> None:
     script = home.root / "both.py"
     code_of_its_own = "w = watch(optimizer, job='other', planned_steps=20)\nfor i in range(20): step()\nw.close()\n"

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast, set_seed
+from accelerate.utils import set_seed
 from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
@@ -48,6 +48,9 @@ def main() -> None:
     held_out: Any = DataLoader(points(128, 2), batch_size=32)
     model: Any
     model, optimizer, loader, held_out, schedule = accelerator.prepare(made, optimizer, loader, held_out, schedule)
+    # Kept until the group is gone: gloo's threads would need the interpreter to give up one that we let go, and it may
+    # be ending by then.
+    ends = torch.zeros(1)
 
     with (args.out / f"log.{accelerator.process_index}.jsonl").open("w", buffering=1) as log:
         for epoch in range(1, args.epochs + 1):
@@ -73,8 +76,10 @@ def main() -> None:
                 tested = [functional.cross_entropy(model(x), y) for x, y in held_out]
             log.write(json.dumps({"test_loss": float(torch.stack(tested).mean())}) + "\n")
             stop = args.out / "stop"
-            ends: Any = torch.tensor(float(stop.exists() and epoch >= int(stop.read_text() or 0)))
-            if broadcast(ends).item():
+            ends.fill_(stop.exists() and epoch >= int(stop.read_text() or 0))
+            if torch.distributed.is_initialized():
+                torch.distributed.broadcast(ends, 0)
+            if ends.item():
                 break
         weights = b"".join(p.detach().numpy().tobytes() for p in model.parameters())
         log.write(json.dumps({"epochs": epoch, "weights": hashlib.sha256(weights).hexdigest()}) + "\n")

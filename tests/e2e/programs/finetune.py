@@ -22,6 +22,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, 
 class Log(TrainerCallback):
     def __init__(self, out: Path, pause: float) -> None:
         self.out, self.pause = out, pause
+        # Kept: gloo's threads would need the interpreter to give up one that we let go, and it may be ending by then.
+        self.ends = torch.zeros(1)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         time.sleep(self.pause)
@@ -33,10 +35,10 @@ class Log(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         stop = self.out / "stop"
-        ends = torch.tensor(float(stop.exists() and state.global_step >= int(stop.read_text() or 0)))
+        self.ends.fill_(stop.exists() and state.global_step >= int(stop.read_text() or 0))
         if torch.distributed.is_initialized():
-            torch.distributed.broadcast(ends, 0)
-        control.should_training_stop = bool(ends.item())
+            torch.distributed.broadcast(self.ends, 0)
+        control.should_training_stop = bool(self.ends.item())
 
 
 def sentences(count: int, seed: int) -> list[dict[str, torch.Tensor]]:
@@ -88,7 +90,6 @@ def main() -> None:
             said = {"epochs": trainer.state.global_step, "weights": hashlib.sha256(weights).hexdigest()}
             log.write(json.dumps(said) + "\n")
     if torch.distributed.is_initialized():
-        # Gloo may hang where a group is destroyed while the last collective is being put away.
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
 

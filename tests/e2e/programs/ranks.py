@@ -74,6 +74,9 @@ def main() -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=args.lr, momentum=0.9)
     scheduler = StepLR(optimizer, step_size=20, gamma=0.8)
     criterion = nn.MSELoss()
+    # Kept until the group is gone: gloo's threads would need the interpreter to give up one that we let go, and it may
+    # be ending by then.
+    ends = torch.zeros(1)
 
     with (args.out / f"log.{rank}.jsonl").open("w", buffering=1) as log:
         for epoch in range(1, args.epochs + 1):
@@ -95,13 +98,12 @@ def main() -> None:
                 losses = [float(criterion(model(x), y)) for x, y in held_out]
             log.write(json.dumps({"test_loss": sum(losses) / len(losses)}) + "\n")
             stop = args.out / "stop"
-            ends = torch.tensor(float(stop.exists() and epoch >= int(stop.read_text() or 0)))
+            ends.fill_(stop.exists() and epoch >= int(stop.read_text() or 0))
             dist.broadcast(ends, 0)
             if ends.item():
                 break
         weights = b"".join(whole(p.detach()).numpy().tobytes() for p in model.parameters())
         log.write(json.dumps({"epochs": epoch, "weights": hashlib.sha256(weights).hexdigest()}) + "\n")
-    # Gloo may hang where a group is destroyed while the last collective is being put away.
     dist.barrier()
     dist.destroy_process_group()
 

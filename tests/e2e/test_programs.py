@@ -13,7 +13,8 @@ import pytest
 from .conftest import Stack, wait_for
 from .trial import BESIDE, PROGRAMS, Program, Trial, check_steps, check_tests
 
-pytestmark = pytest.mark.e2e
+# Three starts each, of libraries that take seconds to be imported: on a busy machine that may take minutes.
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(480)]
 
 PYTHON = sys.executable
 PROGRAM = {

@@ -177,11 +177,11 @@ class Trial:
     def grown(self, way: str, lines: int) -> None:
         """Wait until its log has so many lines more."""
         before = self.lines(way)
-        wait_for("more steps", lambda: self.lines(way) >= before + lines)
+        wait_for("more steps", lambda: self.lines(way) >= before + lines, 150)
 
     def attach(self, child: subprocess.Popen[str]) -> Seen:
         """Attach to it while it runs."""
-        wait_for("its first steps", lambda: self.lines("attach") >= 10 or child.poll() is not None)
+        wait_for("its first steps", lambda: self.lines("attach") >= 10 or child.poll() is not None, 150)
         everyone = ["--all"] if self._program.ranks > 1 or self._program.launched else []
         seen = Seen(self._stack, f"{self.name}-attach")
         self._stack.ask("attach", str(child.pid), *everyone, *ALL_OF_IT, "--job", seen.name)
@@ -201,7 +201,7 @@ class Trial:
 
     def finish(self, child: subprocess.Popen[str]) -> None:
         """Wait until it has ended well."""
-        out, err = child.communicate(timeout=100)
+        out, err = child.communicate(timeout=240)
         assert child.returncode == 0, (out, err)
 
     def beside(self) -> Seen:

@@ -19,7 +19,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 
-class Log(TrainerCallback):
+class Log(TrainerCallback):  # type: ignore[misc]  # mypy does not read transformers
     def __init__(self, out: Path, pause: float) -> None:
         self.out, self.pause = out, pause
         # Kept: gloo's threads would need the interpreter to give up one that we let go, and it may be ending by then.

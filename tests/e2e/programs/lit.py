@@ -23,7 +23,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 
-class Autoencoder(LightningModule):
+class Autoencoder(LightningModule):  # type: ignore[misc]  # mypy does not read Lightning
     def __init__(self, lr: float, pause: float, out: Path) -> None:
         super().__init__()
         self.lr, self.pause, self.out = lr, pause, out
@@ -75,7 +75,7 @@ class Autoencoder(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-class StopFile(Callback):
+class StopFile(Callback):  # type: ignore[misc]
     def __init__(self, path: Path) -> None:
         self.path = path
         # Kept: gloo's threads would need the interpreter to give up one that we let go, and it may be ending by then.

@@ -39,7 +39,8 @@ class Rounds:
         met: how many there have been, those included that are gone.
         step: number of the open or last round; -1 before the first.
         row: the row of the open round.
-        torn: number of the last round whose beginning was not seen: its loss, norm and validation are unknown. -1: none.
+        torn: number of the last round whose beginning was not seen, -1 without one: its loss, norm and validation are
+            unknown.
         backwards: how many backward calls are being made at this moment.
     """
 

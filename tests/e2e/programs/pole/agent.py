@@ -19,12 +19,13 @@ class Agent:
 
     def act(self, state: list[float]) -> int:
         choice = Categorical(logits=self.policy(torch.tensor(state)))
-        action = choice.sample()  # type: ignore[no-untyped-call]
-        self.chances.append(choice.log_prob(action))  # type: ignore[no-untyped-call]
+        action = choice.sample()
+        self.chances.append(choice.log_prob(action))
         return int(action)
 
     def learn(self) -> dict[str, float]:
-        total, returns = 0.0, []
+        total = 0.0
+        returns: list[float] = []
         for reward in reversed(self.rewards):
             total = reward + self.gamma * total
             returns.insert(0, total)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -19,18 +16,11 @@ PROGRAM = {
     "replicated": Program((*TORCHRUN, str(PROGRAMS / "ranks.py")), "log.{}.jsonl", 2),
     "sharded": Program((*TORCHRUN, str(PROGRAMS / "ranks.py"), "--sharded"), "log.{}.jsonl", 2),
     "accelerated": Program((*TORCHRUN, str(PROGRAMS / "accelerated.py")), "log.{}.jsonl", 2),
-    "lit": Program((sys.executable, str(PROGRAMS / "lit.py"), "--devices", "2"), "log.{}.jsonl", 2, enough=100),
+    "lit": Program(
+        (sys.executable, str(PROGRAMS / "lit.py"), "--devices", "2"), "log.{}.jsonl", 2, enough=100, alone=False
+    ),
     "finetune": Program((*TORCHRUN, str(PROGRAMS / "finetune.py")), ranks=2),
 }
-
-
-@pytest.fixture(scope="module")
-def harbour() -> Iterator[Stack]:
-    """One daemon for all of them."""
-    made = Stack(Path(tempfile.mkdtemp(prefix="stm-")))
-    made.start_daemon()
-    yield made
-    made.close()
 
 
 def check_rank(trial: Trial, seen: Seen, way: str, rank: int, norm: bool = True) -> None:

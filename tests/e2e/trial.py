@@ -35,7 +35,8 @@ class Program:
         ranks: how many processes train.
         launched: whether what is started does not train itself.
         folder: where it is started, below the programs; empty for anywhere.
-        enough: lines that its log gets before somebody attaches, and between that and a detachment.
+        enough: lines that its log gets between an attachment and a detachment.
+        alone: whether it is started without Steersman as well; not where that takes long and adds little.
     """
 
     words: tuple[str, ...]
@@ -44,6 +45,7 @@ class Program:
     launched: bool = False
     folder: str = ""
     enough: int = 60
+    alone: bool = True
 
 
 @dataclass
@@ -205,14 +207,17 @@ class Trial:
         assert child.returncode == 0, (out, err)
 
     def beside(self) -> Seen:
-        """After `attached`: the same rounds under `run`, and alone; all three have to end with the same weights."""
+        """After `attached`: the same rounds under `run`, and alone; all have to end with the same weights."""
         rounds = self.truth("attach").rounds
         assert rounds > 0
-        for child in [self.run(rounds), self.start("alone", rounds)]:
+        children = [self.run(rounds)]
+        if self._program.alone:
+            children.append(self.start("alone", rounds))
+        for child in children:
             self.finish(child)
-        alone = self.truth("alone")
-        assert alone.rounds == rounds
-        assert {self.truth(way).weights for way in ("attach", "run", "alone")} == {alone.weights}
+        ways = ("attach", "run", "alone") if self._program.alone else ("attach", "run")
+        assert {self.truth(way).rounds for way in ways} == {rounds}
+        assert len({self.truth(way).weights for way in ways}) == 1
         seen = Seen(self._stack, f"{self.name}-run")
         job = seen.ended("finished").job
         assert (job.way_in, job.exit_code) == ("run", 0)

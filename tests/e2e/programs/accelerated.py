@@ -53,6 +53,7 @@ def main() -> None:
     ends = torch.zeros(1)
 
     with (args.out / f"log.{accelerator.process_index}.jsonl").open("w", buffering=1) as log:
+        epoch = 0
         for epoch in range(1, args.epochs + 1):
             model.train()
             losses = []

@@ -124,6 +124,7 @@ def main() -> None:
 
     with (args.out / "log.jsonl").open("w", buffering=1) as log:
         x, y = batch("train")
+        iteration = 0
         for iteration in range(args.iterations):
             time.sleep(args.pause)
             lr = rate(iteration)

@@ -88,6 +88,7 @@ def main() -> None:
     optimizer = optim.Adadelta(model.parameters(), lr=args.lr)
     scheduler = StepLR(optimizer, step_size=5, gamma=args.gamma)
     with (args.out / "log.jsonl").open("w", buffering=1) as log:
+        epoch = 0
         for epoch in range(1, args.epochs + 1):
             train(args, model, train_loader, optimizer, log)
             test(model, test_loader, log)

@@ -54,6 +54,7 @@ def main() -> None:
     real_label, fake_label = torch.ones(args.batch_size, 1), torch.zeros(args.batch_size, 1)
 
     with (args.out / "log.jsonl").open("w", buffering=1) as log:
+        round_ = 0
         for round_ in range(1, args.rounds + 1):
             time.sleep(args.pause)
             discriminator.zero_grad()

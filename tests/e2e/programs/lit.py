@@ -51,7 +51,7 @@ class Autoencoder(LightningModule):  # type: ignore[misc]  # mypy does not read 
         squares = [float(p.grad.double().pow(2).sum()) for p in self.parameters() if p.grad is not None]
         self.step["grad_norm"], self.step["lr"] = sum(squares) ** 0.5, optimizer.param_groups[0]["lr"]
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, index: int) -> None:
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.write(**self.step)
 
     def validation_step(self, batch: Any, index: int) -> None:
@@ -81,7 +81,7 @@ class StopFile(Callback):  # type: ignore[misc]
         # Kept: gloo's threads would need the interpreter to give up one that we let go, and it may be ending by then.
         self.ends = torch.zeros(1)
 
-    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         epoch = trainer.current_epoch + 1
         self.ends.fill_(self.path.exists() and epoch >= int(self.path.read_text() or 0))
         if torch.distributed.is_initialized():

@@ -79,6 +79,7 @@ def main() -> None:
     ends = torch.zeros(1)
 
     with (args.out / f"log.{rank}.jsonl").open("w", buffering=1) as log:
+        epoch = 0
         for epoch in range(1, args.epochs + 1):
             sampler.set_epoch(epoch)
             model.train()

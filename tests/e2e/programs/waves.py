@@ -47,6 +47,7 @@ def main() -> None:
     optimizer = optim.LBFGS(model.parameters(), lr=0.5, max_iter=4)
 
     with (args.out / "log.jsonl").open("w", buffering=1) as log:
+        step = 0
         for step in range(1, args.steps + 1):
             time.sleep(args.pause)
             losses: list[float] = []

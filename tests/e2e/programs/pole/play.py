@@ -53,6 +53,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     agent, cart = Agent(args.lr), Cart(5)
     with (args.out / "log.jsonl").open("w", buffering=1) as log:
+        episode = 0
         for episode in range(1, args.episodes + 1):
             time.sleep(args.pause)
             state = cart.reset()

@@ -94,23 +94,23 @@ async def test_a_second_training_of_the_same_ranks_is_a_job_of_both(
 ) -> None:
     code = (
         "import os, time\n"
-        "def meet(name):\n"
-        "    open(f'{name}-{rank}', 'w').close()\n"
-        "    while not os.path.exists(f'{name}-{1 - rank}'): time.sleep(0.01)\n"
-        "rank = int(os.environ['RANK'])\n"
         "os.chdir(os.environ['HOME'])\n"
         "for name in ('first', 'second'):\n"
         "    with watch(optimizer, job=name):\n"
-        "        for i in range(3): step()\n"
-        "        meet(name)\n"
-        "    meet(name + '-over')\n"
+        "        while not os.path.exists(name + '-enough'):\n"
+        "            step()\n"
+        "            time.sleep(0.01)\n"
+        "    while not os.path.exists(name + '-over'): time.sleep(0.01)\n"
     )
     same = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511", "STEERSMAN_DAEMON": daemon.address}
-    done = await asyncio.gather(*(python(home, code, RANK=str(rank), **same) for rank in (0, 1)))
-    assert done == [(0, "", "")] * 2
-    await until(lambda: len(daemon.jobs) >= 2 and all(seen.end for seen in daemon.jobs.values()))
-    ranks = {seen.hello.job: sorted(seen.rows) for seen in daemon.jobs.values()}
-    assert (len(daemon.jobs), ranks) == (2, {"first": [0, 1], "second": [0, 1]})
+    both = [asyncio.create_task(python(home, code, RANK=str(rank), **same)) for rank in (0, 1)]
+    for name in ("first", "second"):
+        await until(lambda name=name: (seen := daemon.job(name)) is not None and set(seen.rows) == {0, 1})
+        (home.root / f"{name}-enough").touch()
+        await until(lambda name=name: (seen := daemon.job(name)) is not None and seen.end is not None)
+        (home.root / f"{name}-over").touch()
+    assert await asyncio.gather(*both) == [(0, "", "")] * 2
+    assert sorted(seen.hello.job for seen in daemon.jobs.values()) == ["first", "second"]
 
 
 async def test_under_run_the_probe_that_is_there_is_used(home: Home, daemon: FakeTelemetry) -> None:

@@ -48,8 +48,6 @@ def main() -> None:
     held_out: Any = DataLoader(points(128, 2), batch_size=32)
     model: Any
     model, optimizer, loader, held_out, schedule = accelerator.prepare(made, optimizer, loader, held_out, schedule)
-    # Kept until the group is gone: gloo's threads would need the interpreter to give up one that we let go, and it may
-    # be ending by then.
     ends = torch.zeros(1)
 
     with (args.out / f"log.{accelerator.process_index}.jsonl").open("w", buffering=1) as log:
@@ -85,6 +83,8 @@ def main() -> None:
         weights = b"".join(p.detach().numpy().tobytes() for p in model.parameters())
         log.write(json.dumps({"epochs": epoch, "weights": hashlib.sha256(weights).hexdigest()}) + "\n")
     accelerator.wait_for_everyone()
+    # Gloo's threads need the interpreter to put a tensor away; who destroys the group waits without giving it.
+    time.sleep(0.5)
     accelerator.end_training()
 
 

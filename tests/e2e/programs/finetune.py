@@ -22,7 +22,6 @@ from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, 
 class Log(TrainerCallback):  # type: ignore[misc]  # mypy does not read transformers
     def __init__(self, out: Path, pause: float) -> None:
         self.out, self.pause = out, pause
-        # Kept: gloo's threads would need the interpreter to give up one that we let go, and it may be ending by then.
         self.ends = torch.zeros(1)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
@@ -91,6 +90,8 @@ def main() -> None:
             log.write(json.dumps(said) + "\n")
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
+        # Gloo's threads need the interpreter to put a tensor away; who destroys the group waits without giving it.
+        time.sleep(0.5)
         torch.distributed.destroy_process_group()
 
 

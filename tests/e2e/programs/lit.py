@@ -78,7 +78,6 @@ class Autoencoder(LightningModule):  # type: ignore[misc]  # mypy does not read 
 class StopFile(Callback):  # type: ignore[misc]
     def __init__(self, path: Path) -> None:
         self.path = path
-        # Kept: gloo's threads would need the interpreter to give up one that we let go, and it may be ending by then.
         self.ends = torch.zeros(1)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
@@ -121,6 +120,9 @@ def main() -> None:
         enable_model_summary=False,
     )
     trainer.fit(Autoencoder(args.lr, args.pause, args.out), loader, held_out)
+    if torch.distributed.is_initialized():
+        # Gloo's threads need the interpreter to put a tensor away; who destroys the group waits without giving it.
+        time.sleep(0.5)
 
 
 if __name__ == "__main__":

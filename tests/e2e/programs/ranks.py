@@ -74,8 +74,6 @@ def main() -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=args.lr, momentum=0.9)
     scheduler = StepLR(optimizer, step_size=20, gamma=0.8)
     criterion = nn.MSELoss()
-    # Kept until the group is gone: gloo's threads would need the interpreter to give up one that we let go, and it may
-    # be ending by then.
     ends = torch.zeros(1)
 
     with (args.out / f"log.{rank}.jsonl").open("w", buffering=1) as log:
@@ -106,6 +104,8 @@ def main() -> None:
         weights = b"".join(whole(p.detach()).numpy().tobytes() for p in model.parameters())
         log.write(json.dumps({"epochs": epoch, "weights": hashlib.sha256(weights).hexdigest()}) + "\n")
     dist.barrier()
+    # Gloo's threads need the interpreter to put a tensor away; who destroys the group waits without giving it.
+    time.sleep(0.5)
     dist.destroy_process_group()
 
 

@@ -254,6 +254,17 @@ def test_below_a_launcher_those_that_train_are_found(tree: Tree, look: Preflight
     assert look.look(22).ok
 
 
+def test_ranks_that_one_of_them_started_are_told_from_its_forks(tree: Tree, look: Preflight) -> None:
+    tree.add(20, "python fit.py")
+    tree.add(21, "python fit.py", parent=20)  # a forked DataLoader worker: the environment is its parent's as well
+    tree.add(22, "python fit.py", parent=20, environ="LOCAL_RANK=1 WORLD_SIZE=2")
+    tree.add(23, "python fit.py", parent=22, environ="LOCAL_RANK=1 WORLD_SIZE=2")
+    top = Target(20, str(tree.root))
+    assert [(one.pid, one.rank) for one in top.trainers()] == [(22, 1)]
+    assert (top.rank, top.trains) == (None, True)
+    assert look.look(20).ok, "it trains itself"
+
+
 def test_one_that_starts_ranks_of_its_own_is_a_launcher(tree: Tree, look: Preflight) -> None:
     tree.add(20, "python launch.py")
     tree.add(21, "python t.py", parent=20, environ="RANK=0")

@@ -89,6 +89,30 @@ async def test_a_job_that_was_killed_is_lost(home: Home, daemon: FakeTelemetry, 
     assert seen.rows[0] == [1, 2, 3, 4] or seen.rows[0] == [1, 2, 3, 4, 5]
 
 
+async def test_a_second_training_of_the_same_ranks_is_a_job_of_both(
+    home: Home, daemon: FakeTelemetry, until: Until
+) -> None:
+    code = (
+        "import os, time\n"
+        "os.chdir(os.environ['HOME'])\n"
+        "for name in ('first', 'second'):\n"
+        "    with watch(optimizer, job=name):\n"
+        "        while not os.path.exists(name + '-enough'):\n"
+        "            step()\n"
+        "            time.sleep(0.01)\n"
+        "    while not os.path.exists(name + '-over'): time.sleep(0.01)\n"
+    )
+    same = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511", "STEERSMAN_DAEMON": daemon.address}
+    both = [asyncio.create_task(python(home, code, RANK=str(rank), **same)) for rank in (0, 1)]
+    for name in ("first", "second"):
+        await until(lambda name=name: (seen := daemon.job(name)) is not None and set(seen.rows) == {0, 1})
+        (home.root / f"{name}-enough").touch()
+        await until(lambda name=name: (seen := daemon.job(name)) is not None and seen.end is not None)
+        (home.root / f"{name}-over").touch()
+    assert await asyncio.gather(*both) == [(0, "", "")] * 2
+    assert sorted(seen.hello.job for seen in daemon.jobs.values()) == ["first", "second"]
+
+
 async def test_under_run_the_probe_that_is_there_is_used(home: Home, daemon: FakeTelemetry) -> None:
     script = home.root / "both.py"
     code_of_its_own = "w = watch(optimizer, job='other', planned_steps=20)\nfor i in range(20): step()\nw.close()\n"

@@ -175,6 +175,15 @@ def stack() -> Iterator[Stack]:
     made.close()
 
 
+@pytest.fixture(scope="module")
+def harbour() -> Iterator[Stack]:
+    """One daemon for all tests of a file."""
+    made = Stack(Path(tempfile.mkdtemp(prefix="stm-")))
+    made.start_daemon()
+    yield made
+    made.close()
+
+
 # A small regression that learns; steps until told, at a pace a test can follow. It knows nothing of Steersman.
 TRAIN = """
     import os, sys, time

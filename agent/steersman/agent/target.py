@@ -159,6 +159,20 @@ class Target:
         text = self.environ.get(name, "")
         return int(text) if text.isdigit() else None
 
+    @property
+    def rank(self) -> int | None:
+        """Its number among the processes of its job, as its launcher put it into its environment; None without one."""
+        rank = self.number("RANK")
+        if rank is None and self.number("WORLD_SIZE") is not None:
+            # Lightning says no more than this; on one host the two are the same.
+            rank = self.number("LOCAL_RANK")
+        return rank
+
+    @property
+    def trains(self) -> bool:
+        """Whether it is a Python with torch that starts no others in its place."""
+        return not self.helps and not self.launches and bool(self.torch())
+
     def descendants(self) -> list[Target]:
         """Those that it started, and those that these started, in the order of their numbers."""
         children: dict[int, list[int]] = {}
@@ -174,11 +188,12 @@ class Target:
     def trainers(self) -> list[Target]:
         """Its descendants that train: Pythons with torch that are neither helpers nor mere forks of one another."""
         found: list[Target] = []
-        commands = {self.pid: self.words}
+        # A fork has its parent's environment as well; Lightning starts its ranks with its own command line.
+        begun = {self.pid: (self.words, self._bytes("environ"))}
         for one in self.descendants():
-            commands[one.pid] = one.words
-            forked = commands.get(one.parent) == one.words
-            if not forked and not one.helps and not one.launches and one.torch():
+            begun[one.pid] = (one.words, one._bytes("environ"))
+            forked = begun.get(one.parent) == begun[one.pid]
+            if not forked and one.trains:
                 found.append(one)
         return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import itertools
 import logging
 import os
 import sys
@@ -17,6 +18,10 @@ from steersman.agent.limits import Limits, check_policy
 
 DEFAULT_DAEMON = "127.0.0.1:7461"
 _NAMESPACE = uuid.UUID("7b1f7c5e-3f0b-5d0c-9a52-4f3f4b7a6d11")
+
+# One process may watch several trainings, one after the other. Its ranks make the same ones in the same order, which is
+# all that tells a second one from the first without asking the other ranks: it has to be counted for the process.
+_trainings = itertools.count()
 
 _log = logging.getLogger("steersman.watch")
 
@@ -200,8 +205,8 @@ def _start(daemon: str) -> str:
 
 
 def _attempt_id() -> str:
-    """A new attempt, the same in all ranks that one launcher started."""
-    environ = os.environ
+    """A new attempt, the same in all ranks that one launcher started, and another for each training in one process."""
+    environ, training = os.environ, next(_trainings)
     if int(environ.get("WORLD_SIZE") or 1) <= 1:
         return str(uuid.uuid4())
     same = [environ.get(name, "") for name in ("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT")]
@@ -209,6 +214,8 @@ def _attempt_id() -> str:
     if environ.get("LOCAL_WORLD_SIZE") == environ.get("WORLD_SIZE"):
         # All ranks have one parent, which tells two runs apart even where they meet at the same port.
         same.append(processes.mark(os.getppid()))
+    if training:
+        same.append(str(training))
     return str(uuid.uuid5(_NAMESPACE, "/".join(same)))
 
 

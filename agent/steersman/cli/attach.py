@@ -139,12 +139,18 @@ def _ranks(pid: int, looks: Preflight) -> list[int]:
     if not top.exists:
         raise _in_words(looks.look(pid))
     trainers = top.trainers()
-    if not trainers and top.number("RANK") is not None:
-        trainers = Target(top.parent).trainers()
+    if not trainers and top.rank is not None:
+        top = Target(top.parent)
+        trainers = top.trainers()
     if not trainers:
         return [pid]
-    ordered = sorted(trainers, key=lambda one: (one.number("RANK") or 0, one.pid))
-    ranks = [one.number("RANK") for one in ordered]
+    numbers = {one.pid: one.rank for one in trainers}
+    if top.rank is None and top.trains and all(one.number("RANK") is None for one in trainers):
+        # One that starts the others and trains as well, as under Lightning, is the first of them.
+        numbers[top.pid] = 0
+        trainers = [top, *trainers]
+    ordered = sorted(trainers, key=lambda one: (numbers[one.pid] or 0, one.pid))
+    ranks = [numbers[one.pid] for one in ordered]
     if len(ordered) > 1 and (None in ranks or len(set(ranks)) < len(ranks)):
         known = ", ".join(str(one.pid) for one in ordered)
         raise RefusedError(

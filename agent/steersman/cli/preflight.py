@@ -38,7 +38,7 @@ def as_fields(report: Report) -> dict[str, Any]:
         "obstacles": [
             {"check": one.check, "message": one.message, "advice": one.advice or None} for one in report.obstacles
         ],
-        "trainers": [{"pid": one.pid, "command": one.command, "rank": one.number("RANK")} for one in report.trainers],
+        "trainers": [{"pid": one.pid, "command": one.command, "rank": one.rank} for one in report.trainers],
     }
 
 
@@ -49,7 +49,7 @@ def trainers_in_words(report: Report) -> list[str]:
         return []
     lines = ["below it there train:"]
     for one in trainers:
-        rank = one.number("RANK")
+        rank = one.rank
         lines.append(f"  {one.pid}  {f'rank {rank}  ' if rank is not None else ''}{clean(one.command)[:100]}")
     if len(trainers) == 1:
         lines.append(f"use that one: steersman attach {trainers[0].pid}")

@@ -96,6 +96,8 @@ class Probe:
         """Install hooks and patches; called once by `install`."""
         self._started_at = time.time()
         self._pid = os.getpid()
+        if self.config.way_in == "attach":
+            self._steps.join(sys._current_frames())
         self._patches.place(self.config.losses)
         self._handles = [register_optimizer_step_pre_hook(_finder(self))]
         atexit.register(self._at_exit)

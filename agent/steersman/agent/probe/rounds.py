@@ -39,6 +39,8 @@ class Rounds:
         met: how many there have been, those included that are gone.
         step: number of the open or last round; -1 before the first.
         row: the row of the open round.
+        torn: number of the last round whose beginning was not seen, -1 without one: its loss, norm and validation are
+            unknown.
         backwards: how many backward calls are being made at this moment.
     """
 
@@ -63,6 +65,7 @@ class Rounds:
         self._kind = 0
         self._summed = False
         self.met = 0
+        self.torn = -1
         self.backwards = 0
         self.stepping: List[Seen] = []
         self.step = -1
@@ -116,6 +119,9 @@ class Rounds:
         return None if optimizer is None else self._overlay.own_of(optimizer.param_groups[0])
 
     def _note_loss(self, loss: Gathered) -> None:
+        if self.step == self.torn:
+            self._rows.abandon(loss)
+            return
         if loss.summed and not self._summed:
             self._summed = True
             words = (
@@ -177,6 +183,9 @@ class Rounds:
         self._rows.finish(row)
 
     def _validate(self, row: Row) -> None:
+        if row.step == self.torn:
+            self._capture.take_validation()
+            return
         for name, found in self._capture.take_validation().items():
             column = self._rows.column(name)
             if column < 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, Iterable, List, Optional, Set
 
 import torch
 
@@ -73,7 +73,17 @@ class Steps(Rounds):
         self._written = 0
         self._made = 0
         self._overlapped = 0
+        self._strangers: Set[int] = set()
         self.in_backward = False
+
+    def join(self, threads: Iterable[int]) -> None:
+        """The job is under way: nobody knows what these threads had done of their rounds before we came.
+
+        Half a sum of accumulated losses, the norm of gradients that were clipped already, or the mean over the second
+        half of an evaluation would be numbers that the job never had.
+        """
+        self._strangers = set(threads)
+        self.torn = 0
 
     @property
     def inside(self) -> bool:
@@ -115,6 +125,9 @@ class Steps(Rounds):
             self._open_round()
         else:
             self._begin_round(seen, self._capture.threads.get(thread) if closed else gathered)
+        if self._strangers and thread in self._strangers:
+            self._strangers.discard(thread)
+            self.torn = self.step
         if closure is not None and closed:
             wrapped = self._around(closure, running, optimizer)
             self._overlay.lay(optimizer)
@@ -167,6 +180,8 @@ class Steps(Rounds):
 
     def _look(self, seen: Seen, optimizer: Any, gathered: Optional[Gathered]) -> None:
         """Read the gradients that the step will use, without waiting for them."""
+        if self.step == self.torn:
+            return
         began = _now()
         budget, row = self._budget, self.row
         clips = gathered.clips if gathered is not None else ()
@@ -413,5 +428,7 @@ class Steps(Rounds):
         self.backwards = 0
         self.row = None
         self._members = set()
+        self._strangers = set()
         self._ended = 0
         self.step = -1
+        self.torn = -1

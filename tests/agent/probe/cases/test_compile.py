@@ -84,7 +84,9 @@ def test_a_probe_that_comes_later_sees_the_steps(name: str, start: Any, receiver
     for _ in range(6):
         loop.round()
     probe.close()
-    for truth, row in pairs(loop, receiver.take().rows):
+    first, *rows = receiver.take().rows
+    assert "loss" not in first, "of the first round nobody knows how much was seen"
+    for truth, row in zip(loop.truth[1:], rows, strict=True):
         assert row["loss"] == pytest.approx(truth.loss, rel=1e-6)
         assert row["lr/0"] == pytest.approx(truth.lrs[0], rel=1e-6)
 

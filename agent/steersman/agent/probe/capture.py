@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import torch
 
+from .origin import Origin, mark, origin, origin_of
 from .placement import Share, joined, share_of
 from .ring import HostRing, Slot, peek
 
 _thread = threading.get_ident
 _MOST_SCALED, _MOST_THREADS = 64, 256
+_MOST_APART = 16  # losses on an accelerator that are brought one by one; further ones are added up there
 
 
 class Clip(NamedTuple):
@@ -26,8 +29,8 @@ class Gathered:
     """What one thread gathered since its last step: the losses of its backward calls, and by what norms it clipped.
 
     A loss in host memory is read where it stands, so that nothing the job does to it later matters. Of those on an
-    accelerator the first is copied and further ones are added up there. One call: its loss. Several: their sum, which
-    is the mean of the undivided ones where each was visibly divided by their number.
+    accelerator the first few are copied and further ones are added up there. One call: its loss. Several: their sum,
+    which is the mean of the undivided ones where each was visibly divided by their number.
     """
 
     # Most rounds have one call, so what else there can be stands on the class until it is needed.
@@ -44,7 +47,11 @@ class Gathered:
     share: Optional[Tuple[Share, int]] = None  # the same of gradients that lie over several ranks, and of how many
     scaled: Sequence[Tuple[torch.Tensor, torch.Tensor]] = ()  # what a GradScaler made of losses, and these
     scale: Any = None
-    undo: Tuple[int, int, float] = (0, 0, 0.0)
+    first = 0.0  # of several in host memory, whose differences from it are summed up, and the squares of these
+    drift = 0.0
+    squares = 0.0
+    undo: Tuple[int, int, float, float, float] = (0, 0, 0.0, 0.0, 0.0)
+    origins: Sequence[Optional[Origin]] = ()  # of each call's loss, in the rounds in which somebody wants to know
     plain = False  # one loss in host memory, and nothing else
 
     def bring(self, ring: HostRing, value: torch.Tensor) -> None:
@@ -66,6 +73,25 @@ class Gathered:
     def value(self) -> float:
         """The loss of the round, once it has arrived."""
         return self.total + sum(float(slot.values[0]) for slot in self.slots)
+
+    def spread(self) -> Optional[float]:
+        """The standard deviation of the losses of the calls, once they have arrived.
+
+        Only where each was visibly divided by the number of calls, which is undone here: then they are the batches of
+        one loss. Two different losses that are not divided would have a spread that means nothing.
+        """
+        count = self.scalars
+        if count < 2 or count != self.calls or self.summed or self.lost or self.divisor is None:
+            return None
+        drift, squares = self.drift, self.squares
+        if self.slots:
+            if len(self.slots) != count:
+                return None
+            values = [float(slot.values[0]) for slot in self.slots]
+            apart = [value - values[0] for value in values]
+            drift, squares = math.fsum(apart), math.fsum(one * one for one in apart)
+        variance = (squares - drift * drift / count) / (count - 1)
+        return self.divisor * math.sqrt(variance) if not variance < 0 else 0.0
 
     def clip(self, tensors: int) -> Optional[Clip]:
         """The norm before clipping, where the job clipped as many gradients as there are; None where it did not."""
@@ -107,6 +133,7 @@ class Capture:
             meet.
         validated: whether a validation loss waits for a row.
         spent: nanoseconds spent here that nobody has taken note of.
+        counting: whether this round's losses are asked from what they were made.
     """
 
     def __init__(self, ring: HostRing) -> None:
@@ -118,6 +145,7 @@ class Capture:
         self.threads: Dict[int, Gathered] = {}
         self.validated = False
         self.spent = 0
+        self.counting = False
 
     def scaled(self, loss: Any, output: Any, scale: Any) -> None:
         """GradScaler.scale was called: what backward will see is not the loss."""
@@ -159,7 +187,7 @@ class Capture:
                     if node is not None and type(node).__name__ in _DIVIDING:
                         loss.divisor = _divisor(node)
                 return
-        loss.undo = (loss.calls, loss.scalars, loss.total)
+        loss.undo = (loss.calls, loss.scalars, loss.total, loss.drift, loss.squares)
         loss.plain = False
         if loss.clips:
             loss.clips = ()  # of gradients that change now
@@ -189,6 +217,12 @@ class Capture:
                 number = number / by if by else None
             if number is None:
                 return
+            if loss.scalars:
+                if loss.scalars == 1:
+                    loss.first = loss.total
+                off = number - loss.first
+                loss.drift += off
+                loss.squares += off * off
             loss.total += number
         else:
             value = tensors.detach()
@@ -198,6 +232,8 @@ class Capture:
                 value = value.reshape(())
             if not loss.slots and not loss.lost:
                 loss.bring(self._ring, value)
+            elif loss.rest is None and len(loss.slots) < _MOST_APART and (slot := self._ring.put(value)):
+                loss.slots += (slot,)
             else:
                 loss.rest = value.clone() if loss.rest is None else loss.rest + value
         loss.scalars += 1
@@ -207,6 +243,17 @@ class Capture:
         elif divisor != loss.divisor:
             loss.divisor = None
 
+    def made(self, function: str, value: Any, args: Sequence[Any], kwargs: Dict[str, Any]) -> None:
+        """A loss function has computed this from these, in a round in which somebody wants to know."""
+        if type(value) is torch.Tensor:
+            mark(value, origin(function, args, kwargs))
+
+    def count(self, tensors: Any) -> None:
+        """The backward that was just noted: from what its loss was made."""
+        mine = self.threads.get(_thread())
+        if mine is not None:
+            mine.origins = (*mine.origins, origin_of(tensors))
+
     def failed(self) -> None:
         """That backward raised: it is no call, and its tensors no loss."""
         loss = self.threads.get(_thread())
@@ -215,7 +262,8 @@ class Capture:
         if loss.slots or loss.rest is not None:
             loss.lost = True  # it is part of a sum on the device by now
         loss.plain = False
-        loss.calls, loss.scalars, loss.total = loss.undo
+        loss.calls, loss.scalars, loss.total, loss.drift, loss.squares = loss.undo
+        loss.origins = loss.origins[:-1]
 
     def take(self) -> Optional[Gathered]:
         """What this thread gathered; a new round begins for it. None: nothing.

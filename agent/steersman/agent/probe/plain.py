@@ -90,8 +90,8 @@ class PlainSteps(Steps):
             elif not norm.known:
                 seen.shards.measure(optimizer, gradients, None, row, self._rows, self._say)
         every *= self._sample_every
-        if seen.direction.watched or seen.count % every == every - 1:
-            self._sample(seen, optimizer, row, every)
+        if seen.direction.watched or gathered.origins or seen.count % every == every - 1:
+            self._sample(seen, optimizer, row, every, gathered)
         norm.flat = None
         ended = _now()
         self._measured += ended - looked

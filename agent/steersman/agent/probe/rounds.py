@@ -126,6 +126,11 @@ class Rounds:
         row = self.row
         if row is not None and not row.present >> CALLS & 1:
             row.add_loss(loss)
+            if loss.scalars > 1 and not loss.summed and (column := self._rows.column("loss_spread")) >= 0:
+                if row.loss is None:
+                    row.set_spread(column, loss)
+                else:
+                    row.spread = column
             return
         self._rows.abandon(loss)
 

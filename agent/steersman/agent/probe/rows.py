@@ -54,6 +54,7 @@ class Row:
     late_norms: Tuple[Slot, ...] = ()
     lr_columns: Tuple[Tuple[int, int], ...] = ()
     due: Sequence[Tuple[Order, str]] = ()
+    spread = -1  # column of the spread of the losses, where they are still on their way
     clipped: Optional[Tuple[int, float]] = None  # column of the norm after clipping, and to what was clipped
     skipped: Optional[Slot] = None  # not zero: a scaler's step that was none
 
@@ -95,6 +96,12 @@ class Row:
         else:
             self.present |= 1 << CALLS
 
+    def set_spread(self, column: int, loss: Gathered) -> None:
+        """How far the losses of the backward calls lie apart, where that is known."""
+        spread = loss.spread()
+        if spread is not None:
+            self.set(column, spread)
+
     def add_norm(self, norm: Number) -> None:
         """The norm of one optimizer's gradients."""
         self.norms += 1
@@ -128,6 +135,8 @@ class Row:
         if loss is not None:
             if not loss.lost:
                 self.set(LOSS, loss.value())
+                if self.spread >= 0:
+                    self.set_spread(self.spread, loss)
             for slot in loss.slots:
                 slot.free()
         for slot in self.late_norms:

@@ -13,6 +13,7 @@ from .budget import Budget
 from .capture import Capture, Gathered
 from .guard import Guard
 from .orders import Orders
+from .origin import summed
 from .overlay import Overlay
 from .ring import HostRing, Number, peek
 from .rounds import DIRECTION, NORM, Rounds
@@ -202,18 +203,30 @@ class Steps(Rounds):
                 else:
                     row.add_norm(found)
         every = budget.norm_every * self._sample_every
-        if seen.direction.watched or seen.count % every == every - 1:
-            self._sample(seen, optimizer, row, every)
+        origins = gathered.origins if gathered is not None else ()
+        if seen.direction.watched or origins or seen.count % every == every - 1:
+            self._sample(seen, optimizer, row, every, gathered)
         norm.flat = None
         self._measured += _now() - began
 
-    def _sample(self, seen: Seen, optimizer: Any, row: Optional[Row], every: int) -> None:
-        """One step in ten is watched, and the gradients of the step after it are compared with what it changed."""
+    def _sample(self, seen: Seen, optimizer: Any, row: Optional[Row], every: int, gathered: Optional[Gathered]) -> None:
+        """One step in ten is watched, and the gradients of the step after it are compared with what it changed.
+
+        That step after it also tells from how much its loss was made, which the loss functions are asked beforehand.
+        """
         direction, flat = seen.direction, seen.norm.flat
+        due = seen.count % every == every - 1
+        self._capture.counting = due
+        if row is not None:
+            if gathered is not None and gathered.origins:
+                self._note_origins(row, gathered)
+            if due and (found := seen.memory.read()) is not None:
+                self._put(row, "device_memory", "bytes", found.now)
+                self._put(row, "device_memory_peak", "bytes", found.peak)
+        self._kind |= DIRECTION
         if optimizer.__dict__.get("grad_scale") is not None or not direction.look(optimizer):
             direction.forget()
             return
-        self._kind |= DIRECTION
         training = _is_grad_enabled()
         _set_grad_enabled(False)
         try:
@@ -224,10 +237,23 @@ class Steps(Rounds):
                         row.wait(row.sums.slot)
                 else:
                     direction.forget()
-            if seen.count % every == every - 1:
+            if due:
                 direction.watch(optimizer, flat, seen.norm.square)
         finally:
             _set_grad_enabled(training)
+
+    def _note_origins(self, row: Row, gathered: Gathered) -> None:
+        if len(gathered.origins) == gathered.calls:
+            examples, targets = summed(gathered.origins)
+            if examples is not None:
+                self._put(row, "batch_size", "1", examples)
+            if targets is not None:
+                self._put(row, "targets", "1", targets)
+
+    def _put(self, row: Row, name: str, unit: str, value: float) -> None:
+        column = self._rows.column(name, unit)
+        if column >= 0:
+            row.set(column, value)
 
     def _around(self, closure: Callable[[], Any], running: Running, optimizer: Any) -> Callable[[], Any]:
         """The job's closure, which sees its own LR, and after which gradients are new for the first time."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import threading
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import torch
 
 from .origin import Origin, mark, origin, origin_of
 from .placement import Share, joined, share_of
 from .ring import HostRing, Slot, peek
+
+if TYPE_CHECKING:
+    from .provenance import Inquiry
 
 _thread = threading.get_ident
 _MOST_SCALED, _MOST_THREADS = 64, 256
@@ -134,6 +137,7 @@ class Capture:
         validated: whether a validation loss waits for a row.
         spent: nanoseconds spent here that nobody has taken note of.
         counting: whether this round's losses are asked from what they were made.
+        asked: who wants to know where this round's numbers come from.
     """
 
     def __init__(self, ring: HostRing) -> None:
@@ -146,6 +150,7 @@ class Capture:
         self.validated = False
         self.spent = 0
         self.counting = False
+        self.asked: Optional[Inquiry] = None
 
     def scaled(self, loss: Any, output: Any, scale: Any) -> None:
         """GradScaler.scale was called: what backward will see is not the loss."""
@@ -246,13 +251,16 @@ class Capture:
     def made(self, function: str, value: Any, args: Sequence[Any], kwargs: Dict[str, Any]) -> None:
         """A loss function has computed this from these, in a round in which somebody wants to know."""
         if type(value) is torch.Tensor:
-            mark(value, origin(function, args, kwargs))
+            mark(value, origin(function, args, kwargs, "" if self.asked is None else self.asked.place()))
 
     def count(self, tensors: Any) -> None:
         """The backward that was just noted: from what its loss was made."""
         mine = self.threads.get(_thread())
         if mine is not None:
-            mine.origins = (*mine.origins, origin_of(tensors))
+            made = origin_of(tensors)
+            mine.origins = (*mine.origins, made)
+            if self.asked is not None:
+                self.asked.backward(made)
 
     def failed(self) -> None:
         """That backward raised: it is no call, and its tensors no loss."""
@@ -296,6 +304,8 @@ class Capture:
     def clipped(self, total: Any, tensors: int, most: float) -> None:
         """The job clips so many gradients, whose norm this is, to that."""
         mine = self._mine()
+        if self.asked is not None:
+            self.asked.clipped()
         if total is mine.norm and type(total) is torch.Tensor and total.dim() == 0:
             mine.clips = (*mine.clips, Clip(total.detach(), tensors, most))
             mine.plain = False
@@ -313,7 +323,7 @@ class Capture:
             for norm, tensors, _ in mine.clips
         )
 
-    def validation(self, value: Any) -> None:
+    def validation(self, value: Any, function: str = "") -> None:
         """A loss function ran without grad."""
         if self._logs or type(value) is not torch.Tensor or value.dim() or not value.is_floating_point():
             return
@@ -321,6 +331,8 @@ class Capture:
         if number is not None:
             self._found.setdefault("val_loss", Validation()).add(number)
             self.validated = True
+            if self.asked is not None:
+                self.asked.validated(function)
 
     def log(self, name: str, value: Any) -> None:
         """The script's own validation loss: the last one wins, and those found are no longer looked at."""
@@ -330,6 +342,8 @@ class Capture:
         entry = Validation()
         entry.add(value.detach().clone() if number is None else number)
         self._logged[name] = entry
+        if self.asked is not None:
+            self.asked.logged(name)
 
     def take_validation(self) -> Dict[str, Validation]:
         """What came since the last step, by name."""
@@ -345,7 +359,8 @@ class Capture:
         self._callers = set()
         self._found.clear()
         self._logged.clear()
-        self.validated = False
+        self.validated = self.counting = False
+        self.asked = None
 
 
 _SAME = frozenset(

@@ -193,7 +193,7 @@ class Patches:
                 # A sum, which somebody divides by a number that is not seen here.
                 return value
             try:
-                capture.validation(value)
+                capture.validation(value, name)
             except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
                 guard.failed("in a loss function")
             return value

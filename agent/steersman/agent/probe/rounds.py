@@ -11,12 +11,14 @@ from .budget import Budget
 from .capture import Capture, Gathered
 from .orders import Orders
 from .overlay import Overlay
+from .provenance import Answer, Inquiry
 from .ring import HostRing, Slot, peek
 from .rows import CALLS, Row, Rows
 from .seen import Seen
 
 # What was done on a step, as bits: steps on which the same was done have costs that can be compared.
 ROW, NORM, DIRECTION = 1, 2, 4
+_MOST_ASKING = 16
 
 
 class Rounds:
@@ -39,6 +41,7 @@ class Rounds:
         met: how many there have been, those included that are gone.
         step: number of the open or last round; -1 before the first.
         row: the row of the open round.
+        inquiry: somebody wants to know where the numbers of a round come from.
         backwards: how many backward calls are being made at this moment.
     """
 
@@ -67,6 +70,7 @@ class Rounds:
         self.stepping: List[Seen] = []
         self.step = -1
         self.row: Optional[Row] = None
+        self.inquiry: Optional[Inquiry] = None
 
     def meet(self, seen: Seen, optimizer: Any) -> None:
         """An optimizer that steps by itself, or was shown to us: it gets its number and columns.
@@ -107,7 +111,7 @@ class Rounds:
             ordered = self._orders.open
         if self._overlay.in_force:
             self._overlay.advance(self._first_lr())
-        if ordered or step % self._budget.rows_every == 0:
+        if ordered or self.inquiry is not None or step % self._budget.rows_every == 0:
             self.row = Row(step, self._rows.width)
             self._kind = ROW
 
@@ -116,6 +120,8 @@ class Rounds:
         return None if optimizer is None else self._overlay.own_of(optimizer.param_groups[0])
 
     def _note_loss(self, loss: Gathered) -> None:
+        if self.inquiry is not None and (inquiry := self._inquired()) is not None:
+            inquiry.loss(loss)
         if loss.summed and not self._summed:
             self._summed = True
             words = (
@@ -169,8 +175,11 @@ class Rounds:
         row, self.row = self.row, None
         if row is None:
             return
+        inquiry = None if self.inquiry is None else self._inquired()
         if not row.time:
             # Its step ended with an exception.
+            if inquiry is not None:
+                inquiry.again()
             row.discarded = True
             row.wait(None)
             self._rows.finish(row)
@@ -179,7 +188,29 @@ class Rounds:
             self._validate(row)
         if self._orders.open:
             row.due = self._orders.made()
+            row.awaited = bool(row.due)
+        if inquiry is not None:
+            self.inquiry = self._capture.asked = None
+            row.answer = Answer(inquiry.identities, inquiry.sources(self._rows.known))
+            row.awaited = True
         self._rows.finish(row)
+
+    def ask(self, identity: str) -> None:
+        """Somebody wants to know where the numbers of the next whole round come from."""
+        if self.inquiry is None:
+            self.inquiry = Inquiry(identity)
+        elif len(self.inquiry.identities) < _MOST_ASKING:
+            self.inquiry.identities.append(identity)
+
+    def _inquired(self) -> Optional[Inquiry]:
+        """Who wants to know of the open round."""
+        inquiry = self.inquiry
+        return inquiry if inquiry is not None and inquiry.open and self.step > inquiry.since else None
+
+    def _begin_inquiry(self, inquiry: Inquiry) -> None:
+        """From here on what happens is looked at: the next round is whole."""
+        inquiry.open, inquiry.since = True, self.step
+        self._capture.asked, self._capture.counting = inquiry, True
 
     def _validate(self, row: Row) -> None:
         for name, found in self._capture.take_validation().items():

@@ -10,11 +10,12 @@ from typing import Any, Callable, Dict, List, Optional
 import torch
 
 from .budget import Budget
-from .capture import Capture, Gathered
+from .capture import Capture, Clip, Gathered
 from .guard import Guard
 from .orders import Orders
 from .origin import summed
 from .overlay import Overlay
+from .provenance import Inquiry
 from .ring import HostRing, Number, peek
 from .rounds import DIRECTION, NORM, Rounds
 from .rows import GRAD_NORM, STEP_TIME, Row, Rows
@@ -165,6 +166,8 @@ class Steps(Rounds):
     def _skipped(self, scale: Optional[float]) -> None:
         with_scale = "" if scale is None else f" at a scale of {scale:g}"
         self._say("step_skipped", f"GradScaler left a step out{with_scale}: a gradient was not finite", 1)
+        if self.inquiry is not None:
+            self.inquiry.again()
 
     def _look(self, seen: Seen, optimizer: Any, gathered: Optional[Gathered]) -> None:
         """Read the gradients that the step will use, without waiting for them."""
@@ -192,6 +195,8 @@ class Steps(Rounds):
                 if not norm.known and row is not None:
                     seen.shards.measure(optimizer, gradients, scale, row, self._rows, self._say)
                 self._kind |= NORM
+            if self.inquiry is not None and (inquiry := self._inquired()) is not None:
+                inquiry.norm(_norm_words(seen, inquiry, gradients, clip, scale))
             if row is not None and found is not None:
                 if type(found) is float and not row.norms:
                     row.norms = 1
@@ -202,6 +207,8 @@ class Steps(Rounds):
                         row.clipped = None
                 else:
                     row.add_norm(found)
+        elif self.inquiry is not None and (inquiry := self._inquired()) is not None:
+            inquiry.norm(f"not taken with this sample: to keep within the budget it is every {budget.norm_every} steps")
         every = budget.norm_every * self._sample_every
         origins = gathered.origins if gathered is not None else ()
         if seen.direction.watched or origins or seen.count % every == every - 1:
@@ -309,6 +316,8 @@ class Steps(Rounds):
                         "the job set its own learning rate inside a step while an overlay was in force: the job's wins"
                     )
                     self._say("overlay_overwritten", words, written)
+        if self.inquiry is not None and (inquiry := self._inquired()) is not None:
+            inquiry.step(optimizer, seen.number, seen.columns, laid, running.closed)
         if seen.direction.watching:
             self._after_sample(seen, row)
         seen.count += 1
@@ -328,6 +337,8 @@ class Steps(Rounds):
                 row.event = torch.cuda.Event()
                 row.event.record()
                 row.wait(None)
+        if self.inquiry is not None and not self.inquiry.open:
+            self._begin_inquiry(self.inquiry)
         # After the very first step nobody knows whether another optimizer steps in the same round.
         if len(self.stepping) == 1:
             if self.step > 0:
@@ -441,3 +452,21 @@ class Steps(Rounds):
         self._members = set()
         self._ended = 0
         self.step = -1
+        self.inquiry = None
+
+
+def _norm_words(
+    seen: Seen, inquiry: Inquiry, gradients: List[torch.Tensor], clip: Optional[Clip], scale: Optional[torch.Tensor]
+) -> str:
+    if clip is not None and type(clip.norm) is torch.Tensor:
+        return inquiry.clip_words(clip.most)
+    if not gradients:
+        return "unknown: there were no gradients"
+    if seen.shards.apart is not None:
+        return f"unknown: {seen.shards.apart}"
+    if clip is not None or seen.shards.spread:
+        return "each rank sends what it holds of the gradients, and the daemon puts the norm together"
+    if not seen.norm.known:
+        return "unknown: the gradients are of several kinds or on several devices"
+    undone = ", with GradScaler's scale undone" if scale is not None else ""
+    return f"the probe's own, over the {len(gradients)} gradients that the step was about to use{undone}"

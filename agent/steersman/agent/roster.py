@@ -221,7 +221,7 @@ class Roster:
 
         Raises:
             PacketError: there are too many already.
-            OSError: its folder cannot be made or read.
+            OSError: its folder cannot be read.
         """
         if len(self.attempts) >= MAX_ATTEMPTS:
             raise packet.PacketError(f"this agent already serves {MAX_ATTEMPTS} attempts")

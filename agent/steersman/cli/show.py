@@ -35,17 +35,14 @@ def command(
 
     if not provenance and (rank is not None or timeout is not None):
         raise UsageError("--rank and --timeout belong to --provenance", "add --provenance, or leave them out")
-    detail: object
     with connect(address) as client:
-        if provenance:
-            detail = found = client.provenance(job, rank or 0, timeout or 30.0)
-        else:
-            detail = shown = client.job(job)
+        detail = client.provenance(job, rank or 0, timeout or 30.0) if provenance else client.job(job)
     if json_output:
         from steersman.cli.jsonform import dumps
 
         click.echo(dumps(detail))
         return
+    from steersman.cli import views
     from steersman.cli.render import console, job_page, provenance_page
 
-    console().print(provenance_page(found) if provenance else job_page(shown))
+    console().print(provenance_page(detail) if isinstance(detail, views.Provenance) else job_page(detail))

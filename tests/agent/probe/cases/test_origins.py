@@ -179,7 +179,7 @@ def test_a_traced_graph_gets_nothing_of_ours(probe: Any, receiver: Any) -> None:
     assert probe._capture.counting
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        traced = torch.jit.trace(
+        traced: Any = torch.jit.trace(
             lambda a, b: functional.cross_entropy(a, b), (torch.ones(3, 2), torch.tensor([0, 1, 1]))
         )
     assert "size" not in str(traced.graph)

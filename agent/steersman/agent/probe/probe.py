@@ -19,7 +19,7 @@ from .capture import Capture
 from .channel import Channel
 from .config import ProbeConfig
 from .effect import replicas
-from .guard import Guard
+from .guard import Guard, pass_on
 from .install import forget
 from .orders import Order, Orders
 from .outside import Outside
@@ -345,6 +345,7 @@ class Probe:
                 elif kind == packet.DETACH:
                     self._leave()
             except (packet.PacketError, KeyError, TypeError, ValueError, AttributeError) as error:
+                pass_on(error)
                 self._say("command_malformed", f"the agent sent something that cannot be read: {error}", 1)
 
     def _leave(self) -> None:
@@ -457,8 +458,10 @@ def _hooks(probe: Probe, seen: Seen) -> Any:
             else:
                 steps.after(seen, optimizer, frame_of(1))
         except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
-            guard.failed("after a step")
-            probe._rescue()
+            try:
+                guard.failed("after a step")
+            finally:
+                probe._rescue()
 
     # What torch.compiler.disable sets, without importing dynamo for it: called as they are where a step is compiled.
     # Torch breaks the graph there anyway, in the optimizers' own `_use_grad_for_differentiable`.

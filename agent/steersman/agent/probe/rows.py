@@ -318,8 +318,10 @@ class Rows:
         columns = self._columns[: self.width]
         struct = packet.row_struct(len(columns))
         # One object, so that a thread that is just sending has all of the old one or all of the new one.
-        self._layout = layout = (len(columns), self._layout[1] + 1, struct.pack, struct.pack_into, struct.size)
+        # Declared first: what interrupts us in between must not leave rows whose columns nobody was told.
+        layout = (len(columns), self._layout[1] + 1, struct.pack, struct.pack_into, struct.size)
         self._channel.declare(layout[1], packet.schema(layout[1], columns))
+        self._layout = layout
         return layout
 
     def flush(self, seconds: float) -> None:

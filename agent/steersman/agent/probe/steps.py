@@ -235,8 +235,8 @@ class Steps(Rounds):
             direction.forget()
             return
         training = _is_grad_enabled()
-        _set_grad_enabled(False)
         try:
+            _set_grad_enabled(False)
             if direction.watched:
                 if row is not None and row.sums is None:
                     row.sums = direction.compare(optimizer, flat, seen.norm.square)
@@ -356,7 +356,7 @@ class Steps(Rounds):
 
     def _release(self, running: Running) -> None:
         """That step is over."""
-        if running.end():
+        if (running.end() or running.thread == _thread()) and self.claims.get("step") is running:
             self.claims.clear()
             running.frame = None
 
@@ -385,8 +385,8 @@ class Steps(Rounds):
     def _after_sample(self, seen: Seen, row: Optional[Row]) -> None:
         began = _now()
         training = _is_grad_enabled()
-        _set_grad_enabled(False)
         try:
+            _set_grad_enabled(False)
             gain = seen.direction.after(row is not None and row.gain is None)
         finally:
             _set_grad_enabled(training)
@@ -414,12 +414,17 @@ class Steps(Rounds):
 
     def heal(self, running: Optional[Running]) -> None:
         """A step ended with an exception: what it left of the overlay comes off before anything else happens."""
-        if running is None or not running.end():
+        # Its own thread may have been interrupted in the midst of ending or healing it, and goes on; another's may not.
+        if running is None or not (running.end() or running.thread == _thread()):
             return
-        self.claims.clear()
         self._drop()
-        if self._overlay.laid_on:
+        laid = bool(self._overlay.laid_on)
+        if laid:
             self._overlay.take_off()
+        # Last: while it is claimed, nobody lays anything on what is not off yet.
+        if self.claims.get("step") is running:
+            self.claims.clear()
+        if laid:
             self._interrupted += 1
             if self._interrupted == 1:
                 words = "a step ended without torch's post-hooks, as after an exception; its overlay was taken off"

@@ -53,6 +53,7 @@ class FakeTelemetry(telemetry_pb2_grpc.TelemetryServiceServicer):
         self.messages = 0
         self.order_broken: list[str] = []
         self.durable = True
+        self.answers: list[pb.Provenance] = []
         self.refusal: pb.Refusal | None = None
         self.outbox: asyncio.Queue[pb.StreamResponse] = asyncio.Queue()
         self._server: grpc.aio.Server | None = None
@@ -127,6 +128,8 @@ class FakeTelemetry(telemetry_pb2_grpc.TelemetryServiceServicer):
             seen.events[request.event.rank, request.event.event_seq] = request.event
         if kind == "adjustment_ack":
             self.jobs[request.adjustment_ack.attempt_id].acks.append(request.adjustment_ack)
+        if kind == "provenance":
+            self.answers.append(request.provenance)
         if kind == "job_end":
             self.jobs[request.job_end.attempt_id].end = request.job_end
             return [pb.StreamResponse(job_end_ack=pb.JobEndAck(attempt_id=request.job_end.attempt_id))]

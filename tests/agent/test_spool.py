@@ -5,11 +5,13 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from steersman.agent.attempt import Attempt
 from steersman.agent.spool import Spool, flush
 
 
@@ -211,3 +213,30 @@ def test_a_crash_at_any_byte_keeps_exactly_the_unacknowledged_suffix(
         assert [(e.first_seq, e.rows) for e in opened(folder).entries(0)][-1] == (start, 1)
     finally:
         shutil.rmtree(folder)
+
+
+def test_a_folder_for_which_there_is_no_room_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Path, *args: Any, **kwargs: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", full)
+        spool = opened(tmp_path / "none")
+        spool.append(0, 1, 1, b"in memory")
+        assert spool.failures == 2
+        assert os.strerror(errno.ENOSPC) in spool.last_failure
+    spool.append(0, 2, 1, b"on disk")
+    assert kept(spool) == [(1, 1, b"in memory"), (2, 1, b"on disk")]
+    assert kept(opened(tmp_path / "none")) == [(2, 1, b"on disk")]
+
+
+def test_a_disk_that_stays_full_is_said_and_not_repeated_for_ever(folder: Path) -> None:
+    spool = opened(folder)
+    attempt = Attempt("00000000-0000-4000-8000-000000000001", folder, spool)
+    for _ in range(1000):
+        spool.failures += 1
+        attempt.flush(1.0)
+    said = [event for event in attempt.events if event.kind == "spool_failed"]
+    assert len(said) <= 10
+    assert said[0].count == 1
+    assert sum(event.count for event in said) > 500

@@ -56,6 +56,7 @@ def invoke(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
     [
         "jobs",
         "show char-lm",
+        "show char-lm --provenance",
         "series char-lm",
         "series char-lm loss",
         "adjust char-lm scale 0.5 --yes --reason cooler",
@@ -96,6 +97,31 @@ def test_show_says_the_diagnosis_in_words_and_why(run: Run) -> None:
         "first sample",
     ):
         assert words in out
+
+
+def test_provenance_is_a_line_a_number_with_its_value(run: Run, operators: ScriptedOperators) -> None:
+    code, out, _ = run("show", "char-lm", "--provenance", "--rank", "2", "--timeout", "7")
+    assert code == 0
+    assert "char-lm, rank 2, step 1,480" in out
+    assert re.search(r"loss +3\.25 +the tensor that backward was called on at train\.py:8", out)
+    assert re.search(r"optimizer +torch\.optim\.sgd\.SGD", out)
+    (asked,) = operators.asked
+    assert (asked.job, asked.rank, asked.patience_s) == ("char-lm", 2, 7.0)
+
+
+def test_a_job_that_cannot_say_fails_with_its_words(run: Run, operators: ScriptedOperators) -> None:
+    operators.refuse = "rank 0 has finished no step"
+    code, out, err = run("show", "char-lm", "--provenance", "--json")
+    assert (code, out) == (1, "")
+    assert "rank 0 has finished no step" in err
+    assert "`steersman show char-lm` says how the job stands" in err
+
+
+def test_a_rank_without_provenance_is_a_mistake(run: Run, operators: ScriptedOperators) -> None:
+    code, _, err = run("show", "char-lm", "--rank", "1")
+    assert code == 2
+    assert "--rank and --timeout belong to --provenance" in err
+    assert operators.asked == []
 
 
 def test_control_characters_and_markup_of_a_name_never_reach_the_terminal(

@@ -156,6 +156,20 @@ class ScriptedOperators(operator_pb2_grpc.OperatorServiceServicer):
         )
         return operator_pb2.GetSeriesResponse(job=request.job, name="loss", ranks=[rank])
 
+    async def GetProvenance(self, request: Any, context: Any) -> Any:
+        self.asked.append(request)
+        await self._known(request.job, context)
+        if self.refuse:
+            return operator_pb2.GetProvenanceResponse(job=request.job, rank=request.rank, step=-1, problem=self.refuse)
+        sources = [
+            types_pb2.Source(
+                series="optimizer", words="torch.optim.sgd.SGD (optimizer 0), stepped at train.py:9 in main"
+            ),
+            types_pb2.Source(series="loss", value=3.25, words="the tensor that backward was called on at train.py:8"),
+            types_pb2.Source(series="val_loss", value=float("nan"), words="mse_loss ran without grad"),
+        ]
+        return operator_pb2.GetProvenanceResponse(job=request.job, rank=request.rank, step=1480, sources=sources)
+
     async def ListAdjustments(self, request: Any, context: Any) -> Any:
         return operator_pb2.ListAdjustmentsResponse(adjustments=self.adjustments)
 

@@ -115,7 +115,7 @@ class Attempt:
         """Open the spool, and read the papers an earlier agent left.
 
         Raises:
-            OSError: the folder cannot be made or read.
+            OSError: the folder cannot be read.
         """
         self.spool.open()
         try:
@@ -248,9 +248,13 @@ class Attempt:
             self.note(
                 rank, now, "rows_lost", f"{count} rows were dropped: the agent's spool is full or damaged", count=count
             )
-        if self.spool.failures != self._spool_failures:
-            self._spool_failures = self.spool.failures
-            self.note(0, now, "spool_failed", f"the agent cannot write its spool: {self.spool.last_failure}", count=1)
+        failures = self.spool.failures
+        if failures > 2 * self._spool_failures:
+            # Said at the first, and each time that there are more than twice as many: a disk that stays full would
+            # otherwise push every other event out, ten times a second.
+            count, self._spool_failures = failures - self._spool_failures, failures
+            words = f"the agent cannot write its spool and holds rows in memory: {self.spool.last_failure}"
+            self.note(0, now, "spool_failed", words, count=count)
             _log.error("spool_failed", extra=fields(attempt=self.attempt_id, reason=self.spool.last_failure))
         return any_rows
 

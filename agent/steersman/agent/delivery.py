@@ -28,6 +28,7 @@ class Delivery:
         self._sent: dict[int, int] = {}
         self._events: dict[int, int] = {}
         self._acks: deque[telemetry_pb2.AdjustmentAck] = deque(maxlen=256)
+        self._answers: deque[telemetry_pb2.Provenance] = deque(maxlen=64)
         self._end_sent: float | None = None
 
     @property
@@ -51,6 +52,10 @@ class Delivery:
         """Queue word on an adjustment."""
         self._acks.append(ack)
 
+    def tell(self, answer: telemetry_pb2.Provenance) -> None:
+        """Queue an answer; it is for who waits now, and lost with the stream."""
+        self._answers.append(answer)
+
     def hello(self) -> Request | None:
         """The hello, where the daemon has not heard it or there is more to say."""
         if self.refused or self._hello_version == self.attempt.hello_version:
@@ -64,6 +69,8 @@ class Delivery:
             return []
         found = [Request(adjustment_ack=ack) for ack in self._acks]
         self._acks.clear()
+        found += [Request(provenance=answer) for answer in self._answers]
+        self._answers.clear()
         for event in self.attempt.events:
             if event.event_seq > self._events.get(event.rank, 0):
                 self._events[event.rank] = event.event_seq

@@ -38,9 +38,16 @@ def fields(**values: Any) -> dict[str, Any]:
 
 
 def log_to(path: Path, level: int = logging.INFO) -> logging.Handler:
-    """Send everything under the logger `steersman` to a file that stays bounded; returns the handler, to be closed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.handlers.RotatingFileHandler(path, maxBytes=MAX_LOG_BYTES, backupCount=1, delay=True)
+    """Send everything under the logger `steersman` to a file that stays bounded; returns the handler, to be closed.
+
+    Lines for which there is no room are dropped, as is the whole log where not even its folder can be made.
+    """
+    handler: logging.Handler
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.handlers.RotatingFileHandler(path, maxBytes=MAX_LOG_BYTES, backupCount=1, delay=True)
+    except OSError:
+        handler = logging.NullHandler()
     handler.setFormatter(JsonLines())
     logger = logging.getLogger("steersman")
     logger.setLevel(level)

@@ -14,9 +14,11 @@ from steersman.agent.limits import POLICIES
 from steersman.agent.local import Client
 from steersman.agent.probe import packet
 from steersman.agent.roster import Outcome, Roster, is_uuid
-from steersman.v1 import telemetry_pb2
+from steersman.v1 import telemetry_pb2, types_pb2
 
 MAX_BAD_PACKETS = 16
+MAX_SOURCES = 64
+MAX_ASKING = 16
 
 _log = logging.getLogger("steersman.agent")
 
@@ -66,6 +68,7 @@ class Reception:
             packet.SCHEMA: lambda client, message: self._attempt_of(client).buffer(client.rank).declare(message),
             packet.EVENT: self._event,
             packet.ACK: self._ack,
+            packet.ANSWER: self._answer,
             packet.BYE: self._bye,
             packet.LAUNCH: self._launch,
             packet.EXIT: self._exit,
@@ -134,6 +137,25 @@ class Reception:
             time=float(message.get("time") or self._clock()),
         )
         self._roster.take_ack(attempt, ack)
+
+    def _answer(self, client: Client, message: dict[str, Any]) -> None:
+        attempt = self._attempt_of(client)
+        sources = [
+            types_pb2.Source(
+                series=str(series)[:64], value=None if value is None else float(value), words=str(words)[:512]
+            )
+            for series, value, words in list(message["sources"])[:MAX_SOURCES]
+        ]
+        for identity in list(message["ids"])[:MAX_ASKING]:
+            self._roster.tell(
+                telemetry_pb2.Provenance(
+                    inquiry_id=str(identity)[:64],
+                    attempt_id=attempt.attempt_id,
+                    rank=client.rank,
+                    step=int(message["step"]),
+                    sources=sources,
+                )
+            )
 
     def _bye(self, client: Client, message: dict[str, Any]) -> None:
         attempt = self._attempt_of(client)

@@ -211,6 +211,8 @@ class Roster:
                 delivery.refused = response.refusal.message or "refused"
         elif kind == "adjustment":
             self._adjust(response.adjustment)
+        elif kind == "inquiry":
+            self._inquire(response.inquiry)
 
     # Inside
 
@@ -219,7 +221,7 @@ class Roster:
 
         Raises:
             PacketError: there are too many already.
-            OSError: its folder cannot be made or read.
+            OSError: its folder cannot be read.
         """
         if len(self.attempts) >= MAX_ATTEMPTS:
             raise packet.PacketError(f"this agent already serves {MAX_ATTEMPTS} attempts")
@@ -298,6 +300,30 @@ class Roster:
         )
         for client in probes:
             client.send(packet.COMMAND, **orders.for_probe(order))
+
+    def _inquire(self, inquiry: telemetry_pb2.Inquiry) -> None:
+        attempt = self.attempts.get(inquiry.attempt_id)
+        if attempt is None or str(inquiry.rank) not in attempt.papers.processes:
+            return  # another agent's rank
+        probes = [c for c in self.clients if c.attempt_id == attempt.attempt_id and c.rank == inquiry.rank]
+        for client in probes:
+            client.send(packet.ASK, id=inquiry.inquiry_id)
+        if not probes:
+            words = f"the probe of rank {inquiry.rank} is not connected to its agent on {self.host}"
+            self.tell(
+                telemetry_pb2.Provenance(
+                    inquiry_id=inquiry.inquiry_id,
+                    attempt_id=attempt.attempt_id,
+                    rank=inquiry.rank,
+                    step=-1,
+                    problem=words,
+                )
+            )
+
+    def tell(self, answer: telemetry_pb2.Provenance) -> None:
+        """An answer for whoever asked the daemon."""
+        self._deliveries[answer.attempt_id].tell(answer)
+        self.wake()
 
     def take_ack(self, attempt: Attempt, ack: telemetry_pb2.AdjustmentAck) -> None:
         """Word on an adjustment, for the daemon."""

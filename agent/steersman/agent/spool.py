@@ -94,10 +94,16 @@ class Spool:
     def open(self) -> None:
         """Read what an earlier agent left; a record that is torn or damaged ends its segment.
 
+        Where there is no room for the folder, it is tried again with each record.
+
         Raises:
-            OSError: the folder cannot be made or read.
+            OSError: the folder cannot be read.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            self._failed(error)
+            return
         for number in sorted(int(p.stem) for p in self.folder.glob("*" + _SUFFIX) if p.stem.isdigit()):
             self._recover(number)
             self._number = number
@@ -250,6 +256,7 @@ class Spool:
             os.close(self._file)
             self._file = -1
         number = self._number + 1
+        self.folder.mkdir(parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         self._file = os.open(self._path(number), flags, 0o600)
         self._number = number

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import IO
 
 from steersman.agent.caller import Caller
 from steersman.agent.errors import AgentUnavailableError
@@ -51,13 +52,9 @@ def _answers(caller: Caller) -> str:
 
 
 def _spawn(daemon: str, places: Places) -> None:
-    places.logs.mkdir(parents=True, exist_ok=True)
     output = places.logs / f"{places.key(daemon)}.out"
     try:
-        # A crash before logging begins leaves its words here; the agent itself writes none of them.
-        if output.exists() and output.stat().st_size > 256 * 1024:
-            output.unlink()
-        with output.open("ab") as sink:
+        with _sink(output) as sink:
             subprocess.run(
                 [
                     *(sys.executable, "-m", "steersman.agent.sidecar", "--detach"),
@@ -74,6 +71,20 @@ def _spawn(daemon: str, places: Places) -> None:
             )
     except (OSError, subprocess.SubprocessError) as error:
         raise AgentUnavailableError(f"the agent could not be started ({error}); see {output}") from None
+
+
+def _sink(output: Path) -> IO[bytes]:
+    """Where a crash before logging begins leaves its words; the agent itself writes none of them.
+
+    With a full disk nowhere: the agent does without, and holds rows in memory.
+    """
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        if output.exists() and output.stat().st_size > 256 * 1024:
+            output.unlink()
+        return output.open("ab")
+    except OSError:
+        return open(os.devnull, "ab")
 
 
 def agent_environment() -> dict[str, str]:

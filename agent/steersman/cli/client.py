@@ -198,6 +198,18 @@ class OperatorClient:
         finally:
             stream.cancel()
 
+    def provenance(self, name: str, rank: int, patience: float) -> views.Provenance:
+        """Asks a running job where the numbers of its next sample come from, and waits for that sample."""
+        request = operator_pb2.GetProvenanceRequest(job=name, rank=rank, patience_s=patience)
+
+        def call(_: object, timeout: float) -> operator_pb2.GetProvenanceResponse:
+            return self._stub.GetProvenance(request, timeout=timeout + patience)
+
+        reply = self._about(name, call, request)
+        if reply.problem:
+            raise CommandError(clean(reply.problem), f"`steersman show {name}` says how the job stands")
+        return translate.provenance(reply)
+
     def series_list(self, job: str) -> tuple[views.SeriesInfo, ...]:
         """What series a job has."""
         request = operator_pb2.ListSeriesRequest(job=job)

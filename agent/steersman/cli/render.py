@@ -299,6 +299,19 @@ def job_page(detail: views.JobDetail, events: int = 12) -> Group:
     return Group(*parts)
 
 
+def provenance_page(provenance: views.Provenance) -> Group:
+    """Where the numbers of a sample came from: one line a series, with its value in that sample."""
+    title = Text(f"{provenance.job}, rank {provenance.rank}, step {count(provenance.step)}", "bold")
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(overflow="fold")
+    for source in provenance.sources:
+        value = "" if source.value is None else number(source.value)
+        table.add_row(Text(source.series), Text(value, "bold"), Text(source.words))
+    return Group(title, Padding(table, (0, 0, 0, 2)))
+
+
 def ledger_table(ledger: views.Ledger) -> Group:
     """Two lines an entry: what happened, and below it who did it and why."""
     parts: list[RenderableType] = []

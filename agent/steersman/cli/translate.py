@@ -212,6 +212,19 @@ def detail(message: operator_pb2.GetJobResponse) -> views.JobDetail:
     )
 
 
+def provenance(message: operator_pb2.GetProvenanceResponse) -> views.Provenance:
+    """Where the numbers of a sample came from."""
+    return views.Provenance(
+        job=clean(message.job, _NAME_LIMIT),
+        rank=message.rank,
+        step=_step(message.step),
+        sources=tuple(
+            views.Source(clean(s.series, _NAME_LIMIT), s.value if s.HasField("value") else None, clean(s.words))
+            for s in message.sources
+        ),
+    )
+
+
 def daemon(message: operator_pb2.GetDaemonResponse) -> views.Daemon:
     """The daemon that answers."""
     return views.Daemon(

@@ -224,6 +224,25 @@ class JobDetail:
 
 
 @dataclass(frozen=True)
+class Source:
+    """Where one number of a sample came from."""
+
+    series: str
+    value: float | None
+    words: str
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the numbers of one rank's sample at one step came from."""
+
+    job: str
+    rank: int
+    step: int | None
+    sources: tuple[Source, ...]
+
+
+@dataclass(frozen=True)
 class Daemon:
     """The daemon that answers."""
 

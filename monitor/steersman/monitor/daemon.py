@@ -20,6 +20,7 @@ from steersman.monitor.cycle import Cycle
 from steersman.monitor.engine import EngineMaker
 from steersman.monitor.exposition import Exposition
 from steersman.monitor.ingest import Intake
+from steersman.monitor.inquiries import Inquiries
 from steersman.monitor.jobs import Jobs
 from steersman.monitor.meters import Meters
 from steersman.monitor.metrics import MetricsServer
@@ -139,8 +140,9 @@ class Daemon:
     async def _listen(self, store: Store, jobs: Jobs) -> None:
         daemon_id = uuid.uuid4().hex
         bounds = self.settings.ingest
+        inquiries = Inquiries(self.streams.inquire)
         telemetry = TelemetryService(
-            self.cycle, Intake(bounds, self.meters), self.streams, self.meters, bounds, daemon_id
+            self.cycle, Intake(bounds, self.meters), self.streams, inquiries, self.meters, bounds, daemon_id
         )
         about = About(
             daemon_id,
@@ -150,7 +152,7 @@ class Daemon:
             self._maker.rules,
             tuple(self._maker.files),
         )
-        self._operators = OperatorService(self.cycle, self.board, store, jobs, about, self._clock)
+        self._operators = OperatorService(self.cycle, self.board, store, jobs, inquiries, about, self._clock)
         self._server: grpc.aio.Server
         self._health: HealthServicer
         self._server, self._health, self.listen = await server.start(

@@ -15,7 +15,8 @@ from steersman.monitor.adjustment import Adjustment, AdjustmentKind
 from steersman.monitor.board import Board
 from steersman.monitor.codes import answers
 from steersman.monitor.cycle import Cycle
-from steersman.monitor.errors import DrainingError, MalformedError, NotFoundError
+from steersman.monitor.errors import DrainingError, MalformedError, NotFoundError, RefusedError
+from steersman.monitor.inquiries import Inquiries
 from steersman.monitor.job import Job
 from steersman.monitor.jobs import Jobs
 from steersman.monitor.ledger import Ledger, verify
@@ -51,6 +52,7 @@ class OperatorService(rpc.OperatorServiceServicer):
         board: the jobs in memory.
         store: all jobs.
         jobs: for making views of jobs that are no longer in memory.
+        inquiries: where running jobs are asked.
         about: what the daemon says of itself.
         clock: seconds since the epoch.
         patience_s: how long a change may wait for the store.
@@ -62,6 +64,7 @@ class OperatorService(rpc.OperatorServiceServicer):
         board: Board,
         store: Store,
         jobs: Jobs,
+        inquiries: Inquiries,
         about: About,
         clock: Callable[[], float] = time.time,
         patience_s: float = 15.0,
@@ -70,6 +73,7 @@ class OperatorService(rpc.OperatorServiceServicer):
         self._board = board
         self._store = store
         self._jobs = jobs
+        self._inquiries = inquiries
         self._about = about
         self._clock = clock
         self._patience_s = patience_s
@@ -241,6 +245,37 @@ class OperatorService(rpc.OperatorServiceServicer):
             entries=[told.ledger_entry(r) for r in wanted],
             verified=problem is None,
             problem=problem or "",
+        )
+
+    @answers
+    async def GetProvenance(self, request: pb.GetProvenanceRequest, context: Any) -> pb.GetProvenanceResponse:
+        """Where the numbers of a rank's next sample come from: asked of the job itself, which answers at its step."""
+        seen = await self._view(request.job, 0)
+        if seen.end is not None:
+            how = seen.end.state.value
+            raise RefusedError(f"job {seen.name} has ended ({how}): only a running job's next sample can be told of")
+        known = sorted(seen.facts.ranks)
+        if request.rank not in known:
+            there = ", ".join(map(str, known[:16])) or "none yet"
+            words = f"job {seen.name} has no rank {request.rank} that a probe speaks for; there are: {there}"
+            raise NotFoundError(words)
+        patience = request.patience_s if request.patience_s > 0 else 30.0
+        asking = asyncio.ensure_future(self._inquiries.ask(seen.facts.attempt_id, request.rank, patience))
+        closing = asyncio.ensure_future(self._closing.wait())
+        try:
+            await asyncio.wait([asking, closing], return_when=asyncio.FIRST_COMPLETED)
+            if not asking.done():
+                raise DrainingError("the daemon is going down; try again when it is back")
+            answer = asking.result()
+        finally:
+            asking.cancel()
+            closing.cancel()
+        return pb.GetProvenanceResponse(
+            job=seen.name,
+            rank=request.rank,
+            step=answer.step,
+            sources=[told.source(one) for one in answer.sources],
+            problem=answer.problem,
         )
 
     async def _change(self, apply: Callable[[Jobs, float], T]) -> T:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 
 from steersman.monitor import translate
 from steersman.monitor.adjustment import Command
+from steersman.monitor.inquiries import Inquiry
 from steersman.v1 import telemetry_pb2 as pb
 
 
@@ -102,6 +103,13 @@ class Streams:
         for outbox, attempts in self._open.items():
             if command.attempt_id in attempts:
                 outbox.put(translate.command(command))
+
+    def inquire(self, inquiry: Inquiry) -> bool:
+        """A question goes to every agent that has ranks of the attempt; whether there is one."""
+        asked = [outbox for outbox, attempts in self._open.items() if inquiry.attempt_id in attempts]
+        for outbox in asked:
+            outbox.put(translate.inquiry(inquiry))
+        return bool(asked)
 
     def say(self, refusal: pb.Refusal) -> None:
         """Tell every agent, and end its stream."""

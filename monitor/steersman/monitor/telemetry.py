@@ -16,6 +16,7 @@ from steersman.monitor.adjustment import Command
 from steersman.monitor.cycle import Cycle
 from steersman.monitor.errors import DrainingError, LimitError, MalformedError, MonitorError
 from steersman.monitor.ingest import Intake
+from steersman.monitor.inquiries import Inquiries
 from steersman.monitor.jobs import Jobs
 from steersman.monitor.meters import Meters
 from steersman.monitor.settings import IngestSettings
@@ -42,17 +43,26 @@ class TelemetryService(rpc.TelemetryServiceServicer):
         cycle: where all changes go.
         intake: the high-water marks of what was taken in.
         streams: the register of open streams.
+        inquiries: the questions that wait for an answer.
         meters: what is counted.
         bounds: how much is taken.
         daemon_id: stable for one daemon process.
     """
 
     def __init__(
-        self, cycle: Cycle, intake: Intake, streams: Streams, meters: Meters, bounds: IngestSettings, daemon_id: str
+        self,
+        cycle: Cycle,
+        intake: Intake,
+        streams: Streams,
+        inquiries: Inquiries,
+        meters: Meters,
+        bounds: IngestSettings,
+        daemon_id: str,
     ) -> None:
         self._cycle = cycle
         self._intake = intake
         self._streams = streams
+        self._inquiries = inquiries
         self._meters = meters
         self._bounds = bounds
         self._daemon_id = daemon_id
@@ -146,6 +156,9 @@ class TelemetryService(rpc.TelemetryServiceServicer):
             ended = self._about(agent, attempt_id, lambda jobs, clock: jobs.get(attempt_id).finish(end, clock))
             if ended is not None:
                 ended.add_done_callback(lambda done: _acknowledge_end(agent.outbox, attempt_id, done))
+        elif kind == "provenance":
+            if request.provenance.attempt_id in agent.opened:
+                self._inquiries.answered(request.provenance.inquiry_id, translate.provenance(request.provenance))
         elif kind == "hello":
             raise MalformedError("a second hello on one stream")
         # A message of a kind that is not known comes from a newer agent: what this protocol version lacks is ignored.

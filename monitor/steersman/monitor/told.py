@@ -9,6 +9,7 @@ import numpy as np
 from steersman.monitor.adjustment import Adjustment, AdjustmentKind, AdjustmentState
 from steersman.monitor.control import Policy
 from steersman.monitor.ending import JobState
+from steersman.monitor.inquiries import Source
 from steersman.monitor.ledger import LedgerEntry, canonical
 from steersman.monitor.store.contract import EventRecord, LedgerRecord
 from steersman.monitor.view import JobView
@@ -187,6 +188,11 @@ def event(told: EventRecord) -> pb.JobEventView:
     return pb.JobEventView(
         time=told.time, step=told.step, kind=told.kind, message=told.message, rank=rank, count=told.count
     )
+
+
+def source(told: Source) -> types.Source:
+    """Where one number came from."""
+    return types.Source(series=told.series, value=told.value, words=told.words)
 
 
 def ledger_entry(record: LedgerRecord) -> pb.LedgerEntry:

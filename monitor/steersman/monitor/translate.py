@@ -11,6 +11,7 @@ from steersman.monitor.adjustment import Acknowledgement, Command
 from steersman.monitor.ending import End, JobState
 from steersman.monitor.errors import LimitError, MalformedError
 from steersman.monitor.facts import Facts, OptimizerFacts, RankFacts
+from steersman.monitor.inquiries import Inquiry, Provenance, Source
 from steersman.monitor.settings import IngestSettings
 from steersman.monitor.store.contract import EventRecord
 from steersman.rules.samples import Column, Samples
@@ -40,6 +41,7 @@ _ACKS = {
 _NAME = 128
 _TEXT = 1024
 _GROUPS = 256
+_SOURCES = 64
 
 
 def facts(hello: pb.JobHello, bounds: IngestSettings) -> Facts:
@@ -185,6 +187,22 @@ def command(order: Command) -> pb.StreamResponse:
             by_operator=order.by_operator,
         )
     )
+
+
+def inquiry(asked: Inquiry) -> pb.StreamResponse:
+    """A question as the agent gets it."""
+    return pb.StreamResponse(
+        inquiry=pb.Inquiry(inquiry_id=asked.inquiry_id, attempt_id=asked.attempt_id, rank=asked.rank)
+    )
+
+
+def provenance(message: pb.Provenance) -> Provenance:
+    """Where the numbers of a sample came from, as its probe says."""
+    sources = [
+        Source(line(one.series, 64), one.value if one.HasField("value") else None, line(one.words, _TEXT))
+        for one in message.sources[:_SOURCES]
+    ]
+    return Provenance(message.step, tuple(sources), line(message.problem, _TEXT))
 
 
 def line(text: str, most: int) -> str:

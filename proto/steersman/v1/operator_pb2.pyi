@@ -870,3 +870,57 @@ class GetLedgerResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["entries", b"entries", "job", b"job", "problem", b"problem", "verified", b"verified"]) -> None: ...
 
 global___GetLedgerResponse = GetLedgerResponse
+
+@typing.final
+class GetProvenanceRequest(google.protobuf.message.Message):
+    """Where the numbers of one rank's next sample come from."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: builtins.int
+    RANK_FIELD_NUMBER: builtins.int
+    PATIENCE_S_FIELD_NUMBER: builtins.int
+    job: builtins.str
+    rank: builtins.int
+    patience_s: builtins.float
+    """how long to wait for it; 0 means 30, 600 is the most"""
+    def __init__(
+        self,
+        *,
+        job: builtins.str = ...,
+        rank: builtins.int = ...,
+        patience_s: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["job", b"job", "patience_s", b"patience_s", "rank", b"rank"]) -> None: ...
+
+global___GetProvenanceRequest = GetProvenanceRequest
+
+@typing.final
+class GetProvenanceResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: builtins.int
+    RANK_FIELD_NUMBER: builtins.int
+    STEP_FIELD_NUMBER: builtins.int
+    SOURCES_FIELD_NUMBER: builtins.int
+    PROBLEM_FIELD_NUMBER: builtins.int
+    job: builtins.str
+    rank: builtins.int
+    step: builtins.int
+    """-1 where there is a problem"""
+    problem: builtins.str
+    """why there is no answer, in words; empty where there is one"""
+    @property
+    def sources(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[steersman.v1.types_pb2.Source]: ...
+    def __init__(
+        self,
+        *,
+        job: builtins.str = ...,
+        rank: builtins.int = ...,
+        step: builtins.int = ...,
+        sources: collections.abc.Iterable[steersman.v1.types_pb2.Source] | None = ...,
+        problem: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["job", b"job", "problem", b"problem", "rank", b"rank", "sources", b"sources", "step", b"step"]) -> None: ...
+
+global___GetProvenanceResponse = GetProvenanceResponse

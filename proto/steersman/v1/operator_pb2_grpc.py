@@ -95,6 +95,11 @@ class OperatorServiceStub(object):
                 request_serializer=steersman_dot_v1_dot_operator__pb2.GetLedgerRequest.SerializeToString,
                 response_deserializer=steersman_dot_v1_dot_operator__pb2.GetLedgerResponse.FromString,
                 _registered_method=True)
+        self.GetProvenance = channel.unary_unary(
+                '/steersman.v1.OperatorService/GetProvenance',
+                request_serializer=steersman_dot_v1_dot_operator__pb2.GetProvenanceRequest.SerializeToString,
+                response_deserializer=steersman_dot_v1_dot_operator__pb2.GetProvenanceResponse.FromString,
+                _registered_method=True)
 
 
 class OperatorServiceServicer(object):
@@ -174,6 +179,13 @@ class OperatorServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetProvenance(self, request, context):
+        """Asks a running job, and waits for its next step.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OperatorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -236,6 +248,11 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.GetLedger,
                     request_deserializer=steersman_dot_v1_dot_operator__pb2.GetLedgerRequest.FromString,
                     response_serializer=steersman_dot_v1_dot_operator__pb2.GetLedgerResponse.SerializeToString,
+            ),
+            'GetProvenance': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetProvenance,
+                    request_deserializer=steersman_dot_v1_dot_operator__pb2.GetProvenanceRequest.FromString,
+                    response_serializer=steersman_dot_v1_dot_operator__pb2.GetProvenanceResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -563,6 +580,33 @@ class OperatorService(object):
             '/steersman.v1.OperatorService/GetLedger',
             steersman_dot_v1_dot_operator__pb2.GetLedgerRequest.SerializeToString,
             steersman_dot_v1_dot_operator__pb2.GetLedgerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetProvenance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/steersman.v1.OperatorService/GetProvenance',
+            steersman_dot_v1_dot_operator__pb2.GetProvenanceRequest.SerializeToString,
+            steersman_dot_v1_dot_operator__pb2.GetProvenanceResponse.FromString,
             options,
             channel_credentials,
             insecure,

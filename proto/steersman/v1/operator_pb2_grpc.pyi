@@ -82,6 +82,12 @@ class OperatorServiceStub:
         steersman.v1.operator_pb2.GetLedgerResponse,
     ]
 
+    GetProvenance: grpc.UnaryUnaryMultiCallable[
+        steersman.v1.operator_pb2.GetProvenanceRequest,
+        steersman.v1.operator_pb2.GetProvenanceResponse,
+    ]
+    """Asks a running job, and waits for its next step."""
+
 class OperatorServiceAsyncStub:
     """What operators, the terminal dashboard and scripts ask of the daemon."""
 
@@ -145,6 +151,12 @@ class OperatorServiceAsyncStub:
         steersman.v1.operator_pb2.GetLedgerRequest,
         steersman.v1.operator_pb2.GetLedgerResponse,
     ]
+
+    GetProvenance: grpc.aio.UnaryUnaryMultiCallable[
+        steersman.v1.operator_pb2.GetProvenanceRequest,
+        steersman.v1.operator_pb2.GetProvenanceResponse,
+    ]
+    """Asks a running job, and waits for its next step."""
 
 class OperatorServiceServicer(metaclass=abc.ABCMeta):
     """What operators, the terminal dashboard and scripts ask of the daemon."""
@@ -233,5 +245,13 @@ class OperatorServiceServicer(metaclass=abc.ABCMeta):
         request: steersman.v1.operator_pb2.GetLedgerRequest,
         context: _ServicerContext,
     ) -> typing.Union[steersman.v1.operator_pb2.GetLedgerResponse, collections.abc.Awaitable[steersman.v1.operator_pb2.GetLedgerResponse]]: ...
+
+    @abc.abstractmethod
+    def GetProvenance(
+        self,
+        request: steersman.v1.operator_pb2.GetProvenanceRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[steersman.v1.operator_pb2.GetProvenanceResponse, collections.abc.Awaitable[steersman.v1.operator_pb2.GetProvenanceResponse]]:
+        """Asks a running job, and waits for its next step."""
 
 def add_OperatorServiceServicer_to_server(servicer: OperatorServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

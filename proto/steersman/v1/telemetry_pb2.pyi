@@ -32,6 +32,7 @@ class StreamRequest(google.protobuf.message.Message):
     EVENT_FIELD_NUMBER: builtins.int
     ADJUSTMENT_ACK_FIELD_NUMBER: builtins.int
     JOB_END_FIELD_NUMBER: builtins.int
+    PROVENANCE_FIELD_NUMBER: builtins.int
     @property
     def hello(self) -> global___Hello: ...
     @property
@@ -44,6 +45,8 @@ class StreamRequest(google.protobuf.message.Message):
     def adjustment_ack(self) -> global___AdjustmentAck: ...
     @property
     def job_end(self) -> global___JobEnd: ...
+    @property
+    def provenance(self) -> global___Provenance: ...
     def __init__(
         self,
         *,
@@ -53,10 +56,11 @@ class StreamRequest(google.protobuf.message.Message):
         event: global___JobEvent | None = ...,
         adjustment_ack: global___AdjustmentAck | None = ...,
         job_end: global___JobEnd | None = ...,
+        provenance: global___Provenance | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["adjustment_ack", b"adjustment_ack", "batches", b"batches", "event", b"event", "hello", b"hello", "job_end", b"job_end", "job_hello", b"job_hello", "message", b"message"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["adjustment_ack", b"adjustment_ack", "batches", b"batches", "event", b"event", "hello", b"hello", "job_end", b"job_end", "job_hello", b"job_hello", "message", b"message"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["message", b"message"]) -> typing.Literal["hello", "job_hello", "batches", "event", "adjustment_ack", "job_end"] | None: ...
+    def HasField(self, field_name: typing.Literal["adjustment_ack", b"adjustment_ack", "batches", b"batches", "event", b"event", "hello", b"hello", "job_end", b"job_end", "job_hello", b"job_hello", "message", b"message", "provenance", b"provenance"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["adjustment_ack", b"adjustment_ack", "batches", b"batches", "event", b"event", "hello", b"hello", "job_end", b"job_end", "job_hello", b"job_hello", "message", b"message", "provenance", b"provenance"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["message", b"message"]) -> typing.Literal["hello", "job_hello", "batches", "event", "adjustment_ack", "job_end", "provenance"] | None: ...
 
 global___StreamRequest = StreamRequest
 
@@ -73,6 +77,7 @@ class StreamResponse(google.protobuf.message.Message):
     THROTTLE_FIELD_NUMBER: builtins.int
     REFUSAL_FIELD_NUMBER: builtins.int
     JOB_END_ACK_FIELD_NUMBER: builtins.int
+    INQUIRY_FIELD_NUMBER: builtins.int
     @property
     def welcome(self) -> global___Welcome: ...
     @property
@@ -87,6 +92,8 @@ class StreamResponse(google.protobuf.message.Message):
     def refusal(self) -> global___Refusal: ...
     @property
     def job_end_ack(self) -> global___JobEndAck: ...
+    @property
+    def inquiry(self) -> global___Inquiry: ...
     def __init__(
         self,
         *,
@@ -97,10 +104,11 @@ class StreamResponse(google.protobuf.message.Message):
         throttle: global___Throttle | None = ...,
         refusal: global___Refusal | None = ...,
         job_end_ack: global___JobEndAck | None = ...,
+        inquiry: global___Inquiry | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["adjustment", b"adjustment", "batch_ack", b"batch_ack", "job_end_ack", b"job_end_ack", "job_welcome", b"job_welcome", "message", b"message", "refusal", b"refusal", "throttle", b"throttle", "welcome", b"welcome"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["adjustment", b"adjustment", "batch_ack", b"batch_ack", "job_end_ack", b"job_end_ack", "job_welcome", b"job_welcome", "message", b"message", "refusal", b"refusal", "throttle", b"throttle", "welcome", b"welcome"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["message", b"message"]) -> typing.Literal["welcome", "job_welcome", "batch_ack", "adjustment", "throttle", "refusal", "job_end_ack"] | None: ...
+    def HasField(self, field_name: typing.Literal["adjustment", b"adjustment", "batch_ack", b"batch_ack", "inquiry", b"inquiry", "job_end_ack", b"job_end_ack", "job_welcome", b"job_welcome", "message", b"message", "refusal", b"refusal", "throttle", b"throttle", "welcome", b"welcome"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["adjustment", b"adjustment", "batch_ack", b"batch_ack", "inquiry", b"inquiry", "job_end_ack", b"job_end_ack", "job_welcome", b"job_welcome", "message", b"message", "refusal", b"refusal", "throttle", b"throttle", "welcome", b"welcome"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["message", b"message"]) -> typing.Literal["welcome", "job_welcome", "batch_ack", "adjustment", "throttle", "refusal", "job_end_ack", "inquiry"] | None: ...
 
 global___StreamResponse = StreamResponse
 
@@ -638,6 +646,68 @@ class JobEndAck(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["attempt_id", b"attempt_id"]) -> None: ...
 
 global___JobEndAck = JobEndAck
+
+@typing.final
+class Inquiry(google.protobuf.message.Message):
+    """Where do the numbers of the next sample of this rank come from? Asked of every agent that carries the attempt; one
+    that does not have the rank says nothing.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    INQUIRY_ID_FIELD_NUMBER: builtins.int
+    ATTEMPT_ID_FIELD_NUMBER: builtins.int
+    RANK_FIELD_NUMBER: builtins.int
+    inquiry_id: builtins.str
+    attempt_id: builtins.str
+    rank: builtins.int
+    def __init__(
+        self,
+        *,
+        inquiry_id: builtins.str = ...,
+        attempt_id: builtins.str = ...,
+        rank: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempt_id", b"attempt_id", "inquiry_id", b"inquiry_id", "rank", b"rank"]) -> None: ...
+
+global___Inquiry = Inquiry
+
+@typing.final
+class Provenance(google.protobuf.message.Message):
+    """The answer. It is kept nowhere: whoever asked waits for it."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    INQUIRY_ID_FIELD_NUMBER: builtins.int
+    ATTEMPT_ID_FIELD_NUMBER: builtins.int
+    RANK_FIELD_NUMBER: builtins.int
+    STEP_FIELD_NUMBER: builtins.int
+    SOURCES_FIELD_NUMBER: builtins.int
+    PROBLEM_FIELD_NUMBER: builtins.int
+    inquiry_id: builtins.str
+    attempt_id: builtins.str
+    rank: builtins.int
+    step: builtins.int
+    """the step told of; -1 where there is a problem"""
+    problem: builtins.str
+    """why nobody can tell, in words; empty where somebody could"""
+    @property
+    def sources(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[steersman.v1.types_pb2.Source]:
+        """at most 64"""
+
+    def __init__(
+        self,
+        *,
+        inquiry_id: builtins.str = ...,
+        attempt_id: builtins.str = ...,
+        rank: builtins.int = ...,
+        step: builtins.int = ...,
+        sources: collections.abc.Iterable[steersman.v1.types_pb2.Source] | None = ...,
+        problem: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempt_id", b"attempt_id", "inquiry_id", b"inquiry_id", "problem", b"problem", "rank", b"rank", "sources", b"sources", "step", b"step"]) -> None: ...
+
+global___Provenance = Provenance
 
 @typing.final
 class AdjustmentCommand(google.protobuf.message.Message):

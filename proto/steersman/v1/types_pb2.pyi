@@ -523,3 +523,31 @@ class Adjustment(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["applied_step", b"applied_step", "attempt_id", b"attempt_id", "by", b"by", "changed_at", b"changed_at", "created_at", b"created_at", "detail", b"detail", "id", b"id", "job", b"job", "kind", b"kind", "over_steps", b"over_steps", "ranks", b"ranks", "reason", b"reason", "state", b"state", "total_factor", b"total_factor", "value", b"value", "verdict", b"verdict"]) -> None: ...
 
 global___Adjustment = Adjustment
+
+@typing.final
+class Source(google.protobuf.message.Message):
+    """Where one number of a sample came from."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SERIES_FIELD_NUMBER: builtins.int
+    VALUE_FIELD_NUMBER: builtins.int
+    WORDS_FIELD_NUMBER: builtins.int
+    series: builtins.str
+    """its name, or that of what the number belongs to, as "optimizer" """
+    value: builtins.float
+    """in that sample; absent where the sample has none"""
+    words: builtins.str
+    """one sentence"""
+    def __init__(
+        self,
+        *,
+        series: builtins.str = ...,
+        value: builtins.float | None = ...,
+        words: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_value", b"_value", "value", b"value"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_value", b"_value", "series", b"series", "value", b"value", "words", b"words"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_value", b"_value"]) -> typing.Literal["value"] | None: ...
+
+global___Source = Source

@@ -287,6 +287,23 @@ def test_an_agent_that_talks_nonsense_changes_no_result(what: str, start: Any, r
     assert all(map(torch.equal, life.go(), bare))
 
 
+ASKED = [name for name in FUNCTIONS if name.startswith("provenance.") or name.endswith(("ask", "inquiry", "inquired"))]
+
+
+@pytest.mark.parametrize("name", [*ASKED, "probe.Probe._answer", "steps._norm_words", "capture.Capture.count"])
+def test_a_bug_while_somebody_asks_changes_no_result(
+    name: str, start: Any, receiver: Any, bare: Any, monkeypatch: Any
+) -> None:
+    start(sample_every=3)
+    life, filler = Life(), Loop()
+    filler.round()
+    receiver.take()
+    break_it(monkeypatch, name)
+    for connection in receiver._connections:
+        connection.send(packet.pack_json(packet.ASK, {"id": "q"}))
+    assert all(map(torch.equal, life.go(), bare))
+
+
 def test_an_agent_that_hangs_up_at_any_moment_changes_no_result(start: Any, receiver: Any, bare: Any) -> None:
     start()
     life = Life()

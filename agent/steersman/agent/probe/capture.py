@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import threading
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import torch
 
+from .origin import Origin, mark, origin, origin_of
 from .placement import Share, joined, share_of
 from .ring import HostRing, Slot, peek
 
+if TYPE_CHECKING:
+    from .provenance import Inquiry
+
 _thread = threading.get_ident
 _MOST_SCALED, _MOST_THREADS = 64, 256
+_MOST_APART = 16  # losses on an accelerator that are brought one by one; further ones are added up there
 
 
 class Clip(NamedTuple):
@@ -26,8 +32,8 @@ class Gathered:
     """What one thread gathered since its last step: the losses of its backward calls, and by what norms it clipped.
 
     A loss in host memory is read where it stands, so that nothing the job does to it later matters. Of those on an
-    accelerator the first is copied and further ones are added up there. One call: its loss. Several: their sum, which
-    is the mean of the undivided ones where each was visibly divided by their number.
+    accelerator the first few are copied and further ones are added up there. One call: its loss. Several: their sum,
+    which is the mean of the undivided ones where each was visibly divided by their number.
     """
 
     # Most rounds have one call, so what else there can be stands on the class until it is needed.
@@ -44,7 +50,11 @@ class Gathered:
     share: Optional[Tuple[Share, int]] = None  # the same of gradients that lie over several ranks, and of how many
     scaled: Sequence[Tuple[torch.Tensor, torch.Tensor]] = ()  # what a GradScaler made of losses, and these
     scale: Any = None
-    undo: Tuple[int, int, float] = (0, 0, 0.0)
+    first = 0.0  # of several in host memory, whose differences from it are summed up, and the squares of these
+    drift = 0.0
+    squares = 0.0
+    undo: Tuple[int, int, float, float, float] = (0, 0, 0.0, 0.0, 0.0)
+    origins: Sequence[Optional[Origin]] = ()  # of each call's loss, in the rounds in which somebody wants to know
     plain = False  # one loss in host memory, and nothing else
 
     def bring(self, ring: HostRing, value: torch.Tensor) -> None:
@@ -66,6 +76,25 @@ class Gathered:
     def value(self) -> float:
         """The loss of the round, once it has arrived."""
         return self.total + sum(float(slot.values[0]) for slot in self.slots)
+
+    def spread(self) -> Optional[float]:
+        """The standard deviation of the losses of the calls, once they have arrived.
+
+        Only where each was visibly divided by the number of calls, which is undone here: then they are the batches of
+        one loss. Two different losses that are not divided would have a spread that means nothing.
+        """
+        count = self.scalars
+        if count < 2 or count != self.calls or self.summed or self.lost or self.divisor is None:
+            return None
+        drift, squares = self.drift, self.squares
+        if self.slots:
+            if len(self.slots) != count:
+                return None
+            values = [float(slot.values[0]) for slot in self.slots]
+            apart = [value - values[0] for value in values]
+            drift, squares = math.fsum(apart), math.fsum(one * one for one in apart)
+        variance = (squares - drift * drift / count) / (count - 1)
+        return self.divisor * math.sqrt(variance) if not variance < 0 else 0.0
 
     def clip(self, tensors: int) -> Optional[Clip]:
         """The norm before clipping, where the job clipped as many gradients as there are; None where it did not."""
@@ -107,6 +136,8 @@ class Capture:
             meet.
         validated: whether a validation loss waits for a row.
         spent: nanoseconds spent here that nobody has taken note of.
+        counting: whether this round's losses are asked from what they were made.
+        asked: who wants to know where this round's numbers come from.
     """
 
     def __init__(self, ring: HostRing) -> None:
@@ -118,6 +149,8 @@ class Capture:
         self.threads: Dict[int, Gathered] = {}
         self.validated = False
         self.spent = 0
+        self.counting = False
+        self.asked: Optional[Inquiry] = None
 
     def scaled(self, loss: Any, output: Any, scale: Any) -> None:
         """GradScaler.scale was called: what backward will see is not the loss."""
@@ -159,7 +192,7 @@ class Capture:
                     if node is not None and type(node).__name__ in _DIVIDING:
                         loss.divisor = _divisor(node)
                 return
-        loss.undo = (loss.calls, loss.scalars, loss.total)
+        loss.undo = (loss.calls, loss.scalars, loss.total, loss.drift, loss.squares)
         loss.plain = False
         if loss.clips:
             loss.clips = ()  # of gradients that change now
@@ -189,6 +222,12 @@ class Capture:
                 number = number / by if by else None
             if number is None:
                 return
+            if loss.scalars:
+                if loss.scalars == 1:
+                    loss.first = loss.total
+                off = number - loss.first
+                loss.drift += off
+                loss.squares += off * off
             loss.total += number
         else:
             value = tensors.detach()
@@ -198,6 +237,8 @@ class Capture:
                 value = value.reshape(())
             if not loss.slots and not loss.lost:
                 loss.bring(self._ring, value)
+            elif loss.rest is None and len(loss.slots) < _MOST_APART and (slot := self._ring.put(value)):
+                loss.slots += (slot,)
             else:
                 loss.rest = value.clone() if loss.rest is None else loss.rest + value
         loss.scalars += 1
@@ -207,6 +248,20 @@ class Capture:
         elif divisor != loss.divisor:
             loss.divisor = None
 
+    def made(self, function: str, value: Any, args: Sequence[Any], kwargs: Dict[str, Any]) -> None:
+        """A loss function has computed this from these, in a round in which somebody wants to know."""
+        if type(value) is torch.Tensor:
+            mark(value, origin(function, args, kwargs, "" if self.asked is None else self.asked.place()))
+
+    def count(self, tensors: Any) -> None:
+        """The backward that was just noted: from what its loss was made."""
+        mine = self.threads.get(_thread())
+        if mine is not None:
+            made = origin_of(tensors)
+            mine.origins = (*mine.origins, made)
+            if self.asked is not None:
+                self.asked.backward(made)
+
     def failed(self) -> None:
         """That backward raised: it is no call, and its tensors no loss."""
         loss = self.threads.get(_thread())
@@ -215,7 +270,8 @@ class Capture:
         if loss.slots or loss.rest is not None:
             loss.lost = True  # it is part of a sum on the device by now
         loss.plain = False
-        loss.calls, loss.scalars, loss.total = loss.undo
+        loss.calls, loss.scalars, loss.total, loss.drift, loss.squares = loss.undo
+        loss.origins = loss.origins[:-1]
 
     def take(self) -> Optional[Gathered]:
         """What this thread gathered; a new round begins for it. None: nothing.
@@ -248,6 +304,8 @@ class Capture:
     def clipped(self, total: Any, tensors: int, most: float) -> None:
         """The job clips so many gradients, whose norm this is, to that."""
         mine = self._mine()
+        if self.asked is not None:
+            self.asked.clipped()
         if total is mine.norm and type(total) is torch.Tensor and total.dim() == 0:
             mine.clips = (*mine.clips, Clip(total.detach(), tensors, most))
             mine.plain = False
@@ -265,7 +323,7 @@ class Capture:
             for norm, tensors, _ in mine.clips
         )
 
-    def validation(self, value: Any) -> None:
+    def validation(self, value: Any, function: str = "") -> None:
         """A loss function ran without grad."""
         if self._logs or type(value) is not torch.Tensor or value.dim() or not value.is_floating_point():
             return
@@ -273,6 +331,8 @@ class Capture:
         if number is not None:
             self._found.setdefault("val_loss", Validation()).add(number)
             self.validated = True
+            if self.asked is not None:
+                self.asked.validated(function)
 
     def log(self, name: str, value: Any) -> None:
         """The script's own validation loss: the last one wins, and those found are no longer looked at."""
@@ -282,6 +342,8 @@ class Capture:
         entry = Validation()
         entry.add(value.detach().clone() if number is None else number)
         self._logged[name] = entry
+        if self.asked is not None:
+            self.asked.logged(name)
 
     def take_validation(self) -> Dict[str, Validation]:
         """What came since the last step, by name."""
@@ -297,7 +359,8 @@ class Capture:
         self._callers = set()
         self._found.clear()
         self._logged.clear()
-        self.validated = False
+        self.validated = self.counting = False
+        self.asked = None
 
 
 _SAME = frozenset(

@@ -12,6 +12,7 @@ from collections import deque
 from typing import Any, Callable, Deque, Dict, List, Optional
 
 from . import packet
+from .guard import pass_on
 from .shared import Outbox
 
 _FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
@@ -104,7 +105,8 @@ class Channel:
             sock.send(row, _FLAGS)
         except BlockingIOError:
             return False
-        except OSError:
+        except OSError as error:
+            pass_on(error)
             self._lost()
             return False
         finally:
@@ -161,7 +163,8 @@ class Channel:
             sock.sendmsg([packet.pack_json(packet.SHARED, {})], rights, _FLAGS)
         except BlockingIOError:
             return
-        except OSError:
+        except OSError as error:
+            pass_on(error)
             self._lost()
             return
         self._shares = True
@@ -265,7 +268,8 @@ class Channel:
             sock.send(message, _FLAGS)
         except BlockingIOError:
             return False
-        except OSError:
+        except OSError as error:
+            pass_on(error)
             self._lost()
             return False
         return True
@@ -283,7 +287,8 @@ class Channel:
                 message = sock.recv(packet.MAX_PACKET, _FLAGS)
             except BlockingIOError:
                 break
-            except OSError:
+            except OSError as error:
+                pass_on(error)
                 self._lost()
                 break
             if not message:

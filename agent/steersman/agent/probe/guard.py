@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import signal
 import sys
 import traceback
-from typing import Callable, Optional
+from typing import Any, Callable, Optional
 
 
 class Guard:
@@ -26,7 +28,8 @@ class Guard:
         self.off = False
 
     def failed(self, where: str) -> None:
-        """Take note of the exception that is being handled. Never raises."""
+        """Take note of the exception that is being handled. Raises what a signal handler of the job's raised, only."""
+        pass_on(sys.exc_info()[1])
         self.failures += 1
         try:
             if self.failures == 1:
@@ -37,6 +40,34 @@ class Guard:
                 self._say("probe_off", f"the probe failed {self._limit} times and is off; the job goes on without it")
         except Exception:  # noqa: BLE001 - the last border: an error while reporting an error has nowhere to go
             self.off = True
+
+
+def pass_on(error: Optional[BaseException]) -> None:
+    """Raise what a signal handler of the job's has raised: it came while we ran, and was meant for whoever called us.
+
+    Python runs a handler wherever the main thread is at that moment, which now and then is within the probe.
+    """
+    if error is None:
+        return
+    codes = []
+    for number in signal.valid_signals():
+        try:
+            handler: Any = signal.getsignal(number)
+        except ValueError:
+            continue
+        while isinstance(handler, functools.partial):
+            handler = handler.func
+        handler = getattr(handler, "__func__", handler)
+        code = getattr(handler, "__code__", None)
+        if code is None and callable(handler):
+            code = getattr(type(handler).__call__, "__code__", None)
+        if code is not None:
+            codes.append(code)
+    place = error.__traceback__
+    while place is not None:
+        if any(place.tb_frame.f_code is code for code in codes):
+            raise error
+        place = place.tb_next
 
 
 def describe(error: Optional[BaseException] = None) -> str:

@@ -8,6 +8,7 @@ from typing import Any, List, Optional
 
 import torch
 
+from .guard import pass_on
 from .ring import HostRing, Number, float_at, peek
 
 _is_grad_enabled, _set_grad_enabled = torch.is_grad_enabled, torch._C._set_grad_enabled
@@ -139,10 +140,11 @@ class Flat:
         if not all(map(_is_cpu, tensors)):
             return False
         recording = _is_grad_enabled()
-        _set_grad_enabled(False)
         try:
+            _set_grad_enabled(False)
             _copy(self._views, tensors)
-        except (RuntimeError, TypeError):
+        except (RuntimeError, TypeError) as error:
+            pass_on(error)
             return False
         finally:
             _set_grad_enabled(recording)

@@ -107,7 +107,7 @@ class Overlay:
                 tensors.add(id(own))
                 with torch.no_grad():
                     saved = own.clone()
-                    self.laid_on.append(_Laid(group, saved, own, -1))
+                    self.laid_on.append(_Laid(group, saved, own, int(own._version) + 1))
                     own.mul_(factor)
                 self.laid_on[-1].version = own._version
             else:
@@ -124,7 +124,7 @@ class Overlay:
 
     def lift(self) -> List[_Laid]:
         """Take it off for a moment inside a step, as for a closure or a checkpoint; give the result to `relay`."""
-        lifted, self.laid_on = self.laid_on, []
+        lifted = self.laid_on
         try:
             kept = [laid for laid in lifted if laid.ours()]
             for laid in reversed(kept):
@@ -132,7 +132,9 @@ class Overlay:
         except Exception:
             # Whatever it was: the job gets its own LR back first, and the border that called us says what failed.
             _put_back(lifted)
+            self.laid_on = []
             raise
+        self.laid_on = []
         return kept
 
     def relay(self, lifted: List[_Laid]) -> None:
@@ -144,7 +146,7 @@ class Overlay:
                     continue
                 with torch.no_grad():
                     saved = now.clone()
-                    self.laid_on.append(_Laid(laid.group, saved, now, -1))
+                    self.laid_on.append(_Laid(laid.group, saved, now, int(now._version) + 1))
                     now.mul_(self.now)
                 self.laid_on[-1].version = now._version
             else:
@@ -156,10 +158,13 @@ class Overlay:
 
         Where that fails the job's own LR is put back without asking who wrote last, and the failure raised at the end.
         """
-        laid, self.laid_on = self.laid_on, []
+        laid = self.laid_on
         written = 0
         failure: Optional[BaseException] = None
-        for one in reversed(laid):
+        while laid:
+            # Forgotten only when it is off: what a signal handler of the job's raises may end this at any line, and the
+            # next who asks goes on. One that is off already reads as the job's own and stays.
+            one = laid[-1]
             try:
                 if one.ours():
                     one.restore()
@@ -168,6 +173,8 @@ class Overlay:
             except Exception as error:  # noqa: BLE001 - raised again below, when the others are off
                 failure = error
                 _put_back([one])
+            if laid and laid[-1] is one:
+                laid.pop()
         if failure is not None:
             raise failure
         return written

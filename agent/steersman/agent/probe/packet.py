@@ -29,12 +29,14 @@ LAUNCH = 7  # JSON: a job is about to start
 EXIT = 8  # JSON: {"attempt_id", "exit_code", "signal", "time"}
 QUERY = 9  # JSON: {"what": "status" | "job" | "detach" | "stop", "attempt_id"?, "name"?, "pid"?}
 SHARED = 10  # JSON: {}; with it comes the descriptor of memory in which rows lie from here on, see shared.py
+ANSWER = 11  # JSON: {"ids": [str, …], "step": int, "sources": [[series, value or null, words], …]}
 # agent to probe or launcher
 WELCOME = 32  # JSON: {"attempt_id", "job", "shared"?}; sent again when the daemon grants another name
 COMMAND = 33  # JSON: {"adjustment_id", "overlay": {"factor": x} | {"value": x}, "over_steps", "expires_at", "counter"}
 REPLY = 34  # JSON: the answer to a QUERY
 REFUSED = 35  # JSON: {"message"}
 DETACH = 36  # JSON: {}: leave the job, which goes on without the probe
+ASK = 37  # JSON: {"id": str}: where do the numbers of your next sample come from?
 
 MAX_PACKET = 64 * 1024
 MAX_COLUMNS = 64

@@ -108,6 +108,8 @@ class Patches:
                     if steps.claims or steps.row is not None:
                         steps.before_backward()
                     capture.backward(tensors, grad_tensors is not None)
+                    if capture.counting:
+                        capture.count(tensors)
                     capture.spent += perf_counter_ns() - began
                 except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
                     guard.failed("in backward")
@@ -169,17 +171,29 @@ class Patches:
 
     def _loss(self, original: Any) -> Any:
         capture, guard = self._capture, self._guard
-        training = torch.is_grad_enabled
+        training, compiling, name = torch.is_grad_enabled, torch.compiler.is_compiling, original.__name__
+        tracing: Callable[[], bool] = getattr(torch._C, "_is_tracing", bool)
 
         def loss(*args: Any, **kwargs: Any) -> Any:
+            # Asked first: what else is read here would become a condition of the compiled code. And torch.jit.trace
+            # names what it traces after variables it finds, and raises where our name for the result is among them.
+            if compiling() or tracing():
+                return original(*args, **kwargs)
             value = original(*args, **kwargs)
-            if training() or self.asleep or guard.off or torch.compiler.is_compiling():
+            if training():
+                if capture.counting and not self.asleep and not guard.off:
+                    try:
+                        capture.made(name, value, args, kwargs)
+                    except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
+                        guard.failed("in a loss function")
+                return value
+            if self.asleep or guard.off:
                 return value
             if kwargs.get("reduction", "mean") != "mean":
                 # A sum, which somebody divides by a number that is not seen here.
                 return value
             try:
-                capture.validation(value)
+                capture.validation(value, name)
             except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
                 guard.failed("in a loss function")
             return value

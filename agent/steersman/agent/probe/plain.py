@@ -90,8 +90,8 @@ class PlainSteps(Steps):
             elif not norm.known:
                 seen.shards.measure(optimizer, gradients, None, row, self._rows, self._say)
         every *= self._sample_every
-        if seen.direction.watched or seen.count % every == every - 1:
-            self._sample(seen, optimizer, row, every)
+        if seen.direction.watched or gathered.origins or seen.count % every == every - 1:
+            self._sample(seen, optimizer, row, every, gathered)
         norm.flat = None
         ended = _now()
         self._measured += ended - looked
@@ -155,7 +155,13 @@ class PlainSteps(Steps):
             and not self._orders.open
             and not self._overlay.in_force
             and self._budget.rows_every == 1
+            and self.inquiry is None
         )
+
+    def ask(self, identity: str) -> None:
+        """Somebody wants to know where the numbers of the next whole round come from: it goes the long way."""
+        super().ask(identity)
+        self._plain = None
 
     def forget(self) -> None:
         """In the child of a fork: nothing of the parent's round is ours."""

@@ -19,13 +19,14 @@ from .capture import Capture
 from .channel import Channel
 from .config import ProbeConfig
 from .effect import replicas
-from .guard import Guard
+from .guard import Guard, pass_on
 from .install import forget
 from .orders import Order, Orders
 from .outside import Outside
 from .overlay import Overlay
 from .patches import Patches
 from .plain import PlainSteps
+from .provenance import Answer
 from .ring import HostRing, peek
 from .rows import Row, Rows
 from .seen import Seen
@@ -341,9 +342,12 @@ class Probe:
                 elif kind == packet.REFUSED:
                     self._switch_off()
                     self._guard.off = True
+                elif kind == packet.ASK:
+                    self._steps.ask(str(body["id"]))
                 elif kind == packet.DETACH:
                     self._leave()
             except (packet.PacketError, KeyError, TypeError, ValueError, AttributeError) as error:
+                pass_on(error)
                 self._say("command_malformed", f"the agent sent something that cannot be read: {error}", 1)
 
     def _leave(self) -> None:
@@ -387,7 +391,19 @@ class Probe:
             if row.present >> column & 1:
                 lr.append(row.numbers[column])
                 own.append(row.numbers[own_column] if row.present >> own_column & 1 else row.numbers[column])
-        self._orders.report(row.due, row.step, lr, own)
+        if row.due:
+            self._orders.report(row.due, row.step, lr, own)
+        if row.answer is not None:
+            self._answer(row, row.answer)
+
+    def _answer(self, row: Row, answer: Answer) -> None:
+        """Say where a row's numbers came from to those who asked."""
+        sources = []
+        for series, column, words in answer.sources:
+            there = column >= 0 and row.present >> column & 1
+            sources.append([series, row.numbers[column] if there else None, words])
+        said = {"ids": list(answer.identities), "step": row.step, "sources": sources}
+        self._channel.send_note(packet.pack_json(packet.ANSWER, said))
 
     def _say(self, kind: str, message: str, count: int) -> None:
         event = {"time": time.time(), "step": self._steps.step, "kind": kind, "message": message, "count": count}
@@ -444,8 +460,10 @@ def _hooks(probe: Probe, seen: Seen) -> Any:
             else:
                 steps.after(seen, optimizer, frame_of(1))
         except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
-            guard.failed("after a step")
-            probe._rescue()
+            try:
+                guard.failed("after a step")
+            finally:
+                probe._rescue()
 
     # What torch.compiler.disable sets, without importing dynamo for it: called as they are where a step is compiled.
     # Torch breaks the graph there anyway, in the optimizers' own `_use_grad_for_differentiable`.

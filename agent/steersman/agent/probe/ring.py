@@ -8,6 +8,8 @@ from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 import torch
 
+from .guard import pass_on
+
 # A NaN that no computation produces: what still reads so has not been written yet.
 _EMPTY = {torch.float32: 0x7FD57EE5, torch.float64: 0x7FF8537465657273}
 _SLOTS = 512
@@ -131,6 +133,7 @@ def peek(value: Any) -> Optional[float]:
             return float(float_at(value.data_ptr()).value)
         reader = _READERS.get(value.dtype)
         return None if reader is None else reader(value.data_ptr())
-    except RuntimeError:
+    except RuntimeError as error:
+        pass_on(error)
         # A tensor without memory, as inside torch.func's transforms.
         return None

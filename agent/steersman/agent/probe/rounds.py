@@ -11,12 +11,14 @@ from .budget import Budget
 from .capture import Capture, Gathered
 from .orders import Orders
 from .overlay import Overlay
+from .provenance import Answer, Inquiry
 from .ring import HostRing, Slot, peek
 from .rows import CALLS, Row, Rows
 from .seen import Seen
 
 # What was done on a step, as bits: steps on which the same was done have costs that can be compared.
 ROW, NORM, DIRECTION = 1, 2, 4
+_MOST_ASKING = 16
 
 
 class Rounds:
@@ -41,6 +43,7 @@ class Rounds:
         row: the row of the open round.
         torn: number of the last round whose beginning was not seen, -1 without one: its loss, norm and validation are
             unknown.
+        inquiry: somebody wants to know where the numbers of a round come from.
         backwards: how many backward calls are being made at this moment.
     """
 
@@ -70,6 +73,7 @@ class Rounds:
         self.stepping: List[Seen] = []
         self.step = -1
         self.row: Optional[Row] = None
+        self.inquiry: Optional[Inquiry] = None
 
     def meet(self, seen: Seen, optimizer: Any) -> None:
         """An optimizer that steps by itself, or was shown to us: it gets its number and columns.
@@ -110,7 +114,7 @@ class Rounds:
             ordered = self._orders.open
         if self._overlay.in_force:
             self._overlay.advance(self._first_lr())
-        if ordered or step % self._budget.rows_every == 0:
+        if ordered or self.inquiry is not None or step % self._budget.rows_every == 0:
             self.row = Row(step, self._rows.width)
             self._kind = ROW
 
@@ -122,6 +126,8 @@ class Rounds:
         if self.step == self.torn:
             self._rows.abandon(loss)
             return
+        if self.inquiry is not None and (inquiry := self._inquired()) is not None:
+            inquiry.loss(loss)
         if loss.summed and not self._summed:
             self._summed = True
             words = (
@@ -132,6 +138,11 @@ class Rounds:
         row = self.row
         if row is not None and not row.present >> CALLS & 1:
             row.add_loss(loss)
+            if loss.scalars > 1 and not loss.summed and (column := self._rows.column("loss_spread")) >= 0:
+                if row.loss is None:
+                    row.set_spread(column, loss)
+                else:
+                    row.spread = column
             return
         self._rows.abandon(loss)
 
@@ -170,8 +181,11 @@ class Rounds:
         row, self.row = self.row, None
         if row is None:
             return
+        inquiry = None if self.inquiry is None else self._inquired()
         if not row.time:
             # Its step ended with an exception.
+            if inquiry is not None:
+                inquiry.again()
             row.discarded = True
             row.wait(None)
             self._rows.finish(row)
@@ -180,7 +194,29 @@ class Rounds:
             self._validate(row)
         if self._orders.open:
             row.due = self._orders.made()
+            row.awaited = bool(row.due)
+        if inquiry is not None:
+            self.inquiry = self._capture.asked = None
+            row.answer = Answer(inquiry.identities, inquiry.sources(self._rows.known))
+            row.awaited = True
         self._rows.finish(row)
+
+    def ask(self, identity: str) -> None:
+        """Somebody wants to know where the numbers of the next whole round come from."""
+        if self.inquiry is None:
+            self.inquiry = Inquiry(identity)
+        elif len(self.inquiry.identities) < _MOST_ASKING:
+            self.inquiry.identities.append(identity)
+
+    def _inquired(self) -> Optional[Inquiry]:
+        """Who wants to know of the open round."""
+        inquiry = self.inquiry
+        return inquiry if inquiry is not None and inquiry.open and self.step > inquiry.since else None
+
+    def _begin_inquiry(self, inquiry: Inquiry) -> None:
+        """From here on what happens is looked at: the next round is whole."""
+        inquiry.open, inquiry.since = True, self.step
+        self._capture.asked, self._capture.counting = inquiry, True
 
     def _validate(self, row: Row) -> None:
         if row.step == self.torn:

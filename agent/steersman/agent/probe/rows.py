@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple
 
 from . import packet
 from .capture import Gathered
@@ -13,6 +13,9 @@ from .channel import Channel
 from .direction import Sums
 from .orders import Order
 from .ring import Number, Slot
+
+if TYPE_CHECKING:
+    from .provenance import Answer
 
 LOSS, GRAD_NORM, STEP_TIME, CALLS, COSINE, UPDATE, WEIGHT, DECREASE = range(8)
 _FIXED = (
@@ -53,7 +56,10 @@ class Row:
     late: Tuple[Tuple[int, Slot, int], ...] = ()
     late_norms: Tuple[Slot, ...] = ()
     lr_columns: Tuple[Tuple[int, int], ...] = ()
+    awaited = False  # somebody wants to be told of it once it is sent
     due: Sequence[Tuple[Order, str]] = ()
+    answer: Optional[Answer] = None
+    spread = -1  # column of the spread of the losses, where they are still on their way
     clipped: Optional[Tuple[int, float]] = None  # column of the norm after clipping, and to what was clipped
     skipped: Optional[Slot] = None  # not zero: a scaler's step that was none
 
@@ -95,6 +101,12 @@ class Row:
         else:
             self.present |= 1 << CALLS
 
+    def set_spread(self, column: int, loss: Gathered) -> None:
+        """How far the losses of the backward calls lie apart, where that is known."""
+        spread = loss.spread()
+        if spread is not None:
+            self.set(column, spread)
+
     def add_norm(self, norm: Number) -> None:
         """The norm of one optimizer's gradients."""
         self.norms += 1
@@ -128,6 +140,8 @@ class Row:
         if loss is not None:
             if not loss.lost:
                 self.set(LOSS, loss.value())
+                if self.spread >= 0:
+                    self.set_spread(self.spread, loss)
             for slot in loss.slots:
                 slot.free()
         for slot in self.late_norms:
@@ -182,7 +196,7 @@ class Rows:
 
     Args:
         channel: where rows go.
-        report: takes a completed row whose read-back somebody waits for.
+        report: takes a completed row of which somebody wants to be told.
         say: takes (kind, message, count).
     """
 
@@ -222,6 +236,10 @@ class Rows:
             self._index[name] = index
             self.width = index + 1
         return index
+
+    def known(self, name: str) -> int:
+        """The column of this name; -1 where there is none."""
+        return self._index.get(name, -1)
 
     def finish(self, row: Row) -> None:
         """Nothing more will be added to this row."""
@@ -293,15 +311,17 @@ class Rows:
         else:
             message = pack(_ROW, _VERSION, schema, channel.next_seq, row.step, row.time, row.present, *numbers)
             channel.send_row(message, schema)
-        if row.due:
+        if row.awaited:
             self._report(row)
 
     def _declare(self) -> Layout:
         columns = self._columns[: self.width]
         struct = packet.row_struct(len(columns))
         # One object, so that a thread that is just sending has all of the old one or all of the new one.
-        self._layout = layout = (len(columns), self._layout[1] + 1, struct.pack, struct.pack_into, struct.size)
+        # Declared first: what interrupts us in between must not leave rows whose columns nobody was told.
+        layout = (len(columns), self._layout[1] + 1, struct.pack, struct.pack_into, struct.size)
         self._channel.declare(layout[1], packet.schema(layout[1], columns))
+        self._layout = layout
         return layout
 
     def flush(self, seconds: float) -> None:

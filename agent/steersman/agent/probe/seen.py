@@ -9,6 +9,7 @@ import torch
 
 from .direction import Direction
 from .effect import effect_of
+from .memory import DeviceMemory
 from .norm import GradientNorm
 from .ring import HostRing
 from .sharded import Shards, apart
@@ -25,8 +26,8 @@ class Seen:
     """
 
     __slots__ = (
-        "captured", "columns", "count", "cuda", "direction", "handles", "judgement", "norm", "number", "post_id",
-        "pre_id", "ref", "shards",
+        "captured", "columns", "count", "cuda", "direction", "handles", "judgement", "memory", "norm",
+        "number", "post_id", "pre_id", "ref", "shards",
     )  # fmt: skip
 
     def __init__(self, optimizer: Any, ring: HostRing, forget: Optional[Callable[[], None]] = None) -> None:
@@ -45,6 +46,7 @@ class Seen:
         self.count = 0
         self.captured = False
         self.cuda = any(p.device.type == "cuda" for group in optimizer.param_groups for p in group["params"])
+        self.memory = DeviceMemory(optimizer)
         self.judgement = effect_of(optimizer)
         self.shards = Shards(ring, apart(optimizer))
         self.norm = GradientNorm(ring, whole=self.shards.apart is None)

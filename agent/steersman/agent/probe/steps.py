@@ -10,10 +10,12 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Set
 import torch
 
 from .budget import Budget
-from .capture import Capture, Gathered
+from .capture import Capture, Clip, Gathered
 from .guard import Guard
 from .orders import Orders
+from .origin import summed
 from .overlay import Overlay
+from .provenance import Inquiry
 from .ring import HostRing, Number, peek
 from .rounds import DIRECTION, NORM, Rounds
 from .rows import GRAD_NORM, STEP_TIME, Row, Rows
@@ -177,6 +179,8 @@ class Steps(Rounds):
     def _skipped(self, scale: Optional[float]) -> None:
         with_scale = "" if scale is None else f" at a scale of {scale:g}"
         self._say("step_skipped", f"GradScaler left a step out{with_scale}: a gradient was not finite", 1)
+        if self.inquiry is not None:
+            self.inquiry.again()
 
     def _look(self, seen: Seen, optimizer: Any, gathered: Optional[Gathered]) -> None:
         """Read the gradients that the step will use, without waiting for them."""
@@ -206,6 +210,8 @@ class Steps(Rounds):
                 if not norm.known and row is not None:
                     seen.shards.measure(optimizer, gradients, scale, row, self._rows, self._say)
                 self._kind |= NORM
+            if self.inquiry is not None and (inquiry := self._inquired()) is not None:
+                inquiry.norm(_norm_words(seen, inquiry, gradients, clip, scale))
             if row is not None and found is not None:
                 if type(found) is float and not row.norms:
                     row.norms = 1
@@ -216,22 +222,36 @@ class Steps(Rounds):
                         row.clipped = None
                 else:
                     row.add_norm(found)
+        elif self.inquiry is not None and (inquiry := self._inquired()) is not None:
+            inquiry.norm(f"not taken with this sample: to keep within the budget it is every {budget.norm_every} steps")
         every = budget.norm_every * self._sample_every
-        if seen.direction.watched or seen.count % every == every - 1:
-            self._sample(seen, optimizer, row, every)
+        origins = gathered.origins if gathered is not None else ()
+        if seen.direction.watched or origins or seen.count % every == every - 1:
+            self._sample(seen, optimizer, row, every, gathered)
         norm.flat = None
         self._measured += _now() - began
 
-    def _sample(self, seen: Seen, optimizer: Any, row: Optional[Row], every: int) -> None:
-        """One step in ten is watched, and the gradients of the step after it are compared with what it changed."""
+    def _sample(self, seen: Seen, optimizer: Any, row: Optional[Row], every: int, gathered: Optional[Gathered]) -> None:
+        """One step in ten is watched, and the gradients of the step after it are compared with what it changed.
+
+        That step after it also tells from how much its loss was made, which the loss functions are asked beforehand.
+        """
         direction, flat = seen.direction, seen.norm.flat
+        due = seen.count % every == every - 1
+        self._capture.counting = due
+        if row is not None:
+            if gathered is not None and gathered.origins:
+                self._note_origins(row, gathered)
+            if due and (found := seen.memory.read()) is not None:
+                self._put(row, "device_memory", "bytes", found.now)
+                self._put(row, "device_memory_peak", "bytes", found.peak)
+        self._kind |= DIRECTION
         if optimizer.__dict__.get("grad_scale") is not None or not direction.look(optimizer):
             direction.forget()
             return
-        self._kind |= DIRECTION
         training = _is_grad_enabled()
-        _set_grad_enabled(False)
         try:
+            _set_grad_enabled(False)
             if direction.watched:
                 if row is not None and row.sums is None:
                     row.sums = direction.compare(optimizer, flat, seen.norm.square)
@@ -239,10 +259,23 @@ class Steps(Rounds):
                         row.wait(row.sums.slot)
                 else:
                     direction.forget()
-            if seen.count % every == every - 1:
+            if due:
                 direction.watch(optimizer, flat, seen.norm.square)
         finally:
             _set_grad_enabled(training)
+
+    def _note_origins(self, row: Row, gathered: Gathered) -> None:
+        if len(gathered.origins) == gathered.calls:
+            examples, targets = summed(gathered.origins)
+            if examples is not None:
+                self._put(row, "batch_size", "1", examples)
+            if targets is not None:
+                self._put(row, "targets", "1", targets)
+
+    def _put(self, row: Row, name: str, unit: str, value: float) -> None:
+        column = self._rows.column(name, unit)
+        if column >= 0:
+            row.set(column, value)
 
     def _around(self, closure: Callable[[], Any], running: Running, optimizer: Any) -> Callable[[], Any]:
         """The job's closure, which sees its own LR, and after which gradients are new for the first time."""
@@ -298,6 +331,8 @@ class Steps(Rounds):
                         "the job set its own learning rate inside a step while an overlay was in force: the job's wins"
                     )
                     self._say("overlay_overwritten", words, written)
+        if self.inquiry is not None and (inquiry := self._inquired()) is not None:
+            inquiry.step(optimizer, seen.number, seen.columns, laid, running.closed)
         if seen.direction.watching:
             self._after_sample(seen, row)
         seen.count += 1
@@ -317,6 +352,8 @@ class Steps(Rounds):
                 row.event = torch.cuda.Event()
                 row.event.record()
                 row.wait(None)
+        if self.inquiry is not None and not self.inquiry.open:
+            self._begin_inquiry(self.inquiry)
         # After the very first step nobody knows whether another optimizer steps in the same round.
         if len(self.stepping) == 1:
             if self.step > 0:
@@ -334,7 +371,7 @@ class Steps(Rounds):
 
     def _release(self, running: Running) -> None:
         """That step is over."""
-        if running.end():
+        if (running.end() or running.thread == _thread()) and self.claims.get("step") is running:
             self.claims.clear()
             running.frame = None
 
@@ -363,8 +400,8 @@ class Steps(Rounds):
     def _after_sample(self, seen: Seen, row: Optional[Row]) -> None:
         began = _now()
         training = _is_grad_enabled()
-        _set_grad_enabled(False)
         try:
+            _set_grad_enabled(False)
             gain = seen.direction.after(row is not None and row.gain is None)
         finally:
             _set_grad_enabled(training)
@@ -392,12 +429,17 @@ class Steps(Rounds):
 
     def heal(self, running: Optional[Running]) -> None:
         """A step ended with an exception: what it left of the overlay comes off before anything else happens."""
-        if running is None or not running.end():
+        # Its own thread may have been interrupted in the midst of ending or healing it, and goes on; another's may not.
+        if running is None or not (running.end() or running.thread == _thread()):
             return
-        self.claims.clear()
         self._drop()
-        if self._overlay.laid_on:
+        laid = bool(self._overlay.laid_on)
+        if laid:
             self._overlay.take_off()
+        # Last: while it is claimed, nobody lays anything on what is not off yet.
+        if self.claims.get("step") is running:
+            self.claims.clear()
+        if laid:
             self._interrupted += 1
             if self._interrupted == 1:
                 words = "a step ended without torch's post-hooks, as after an exception; its overlay was taken off"
@@ -432,3 +474,21 @@ class Steps(Rounds):
         self._ended = 0
         self.step = -1
         self.torn = -1
+        self.inquiry = None
+
+
+def _norm_words(
+    seen: Seen, inquiry: Inquiry, gradients: List[torch.Tensor], clip: Optional[Clip], scale: Optional[torch.Tensor]
+) -> str:
+    if clip is not None and type(clip.norm) is torch.Tensor:
+        return inquiry.clip_words(clip.most)
+    if not gradients:
+        return "unknown: there were no gradients"
+    if seen.shards.apart is not None:
+        return f"unknown: {seen.shards.apart}"
+    if clip is not None or seen.shards.spread:
+        return "each rank sends what it holds of the gradients, and the daemon puts the norm together"
+    if not seen.norm.known:
+        return "unknown: the gradients are of several kinds or on several devices"
+    undone = ", with GradScaler's scale undone" if scale is not None else ""
+    return f"the probe's own, over the {len(gradients)} gradients that the step was about to use{undone}"

@@ -70,15 +70,17 @@ class Diagnostician:
         verdict = loud[0].rule.verdict
         blame = self._blames_lr(verdict, values)
         group = [verdict]
-        if verdict in (Verdict.DIVERGED, Verdict.GRADIENT_EXPLOSION) and blame:
-            group = [verdict, Verdict.LR_TOO_HIGH]
+        broken = verdict is Verdict.NONFINITE
+        if verdict in (Verdict.NONFINITE, Verdict.DIVERGED, Verdict.GRADIENT_EXPLOSION) and blame:
+            # What is to be seen is not the cause.
+            group = [verdict, Verdict.DIVERGED, Verdict.LR_TOO_HIGH]
             verdict = Verdict.LR_TOO_HIGH
         behind = [a for a in firing if a.rule.verdict in group]
         pro = [a.finding().summary for a in behind]
         more = sentences.supporting(verdict, values, self.memory.steps)
         against = sentences.against(verdict, values)
         others = {a.rule.verdict: a for a in reversed(loud) if a.rule.verdict not in group}
-        against += [f"Another cause would be {sentences.headline(v, False)}: {a.summary}" for v, a in others.items()]
+        against += [f"Another cause would be {sentences.headline(v)}: {a.summary}" for v, a in others.items()]
         confidence = calibrated([a.rule.name for a in behind], [a.severity for a in behind], len(more), len(against))
         if verdict is Verdict.LR_TOO_HIGH and self.memory.cuts and self.memory.broke_after_cut:
             confidence *= 0.5
@@ -93,12 +95,13 @@ class Diagnostician:
             onset_step=min(a.began_step for a in behind),
             at_step=panel.step,
             time=panel.time,
-            headline=sentences.headline(verdict, bool(blame)),
+            headline=sentences.headline(verdict, broken),
             evidence_for=tuple(dict.fromkeys([*pro, *more])),
             evidence_against=tuple(against),
             would_refute=sentences.would_refute(verdict),
             recommended_lr=recommended,
-            prescription=self._prescribe(verdict, values, behind, recommended),
+            # Weights that are no numbers stay so at any rate.
+            prescription=None if broken else self._prescribe(verdict, values, behind, recommended),
             lr_is_the_lever=lever,
             rules=tuple(a.rule.name for a in behind),
         )
@@ -123,7 +126,7 @@ class Diagnostician:
             onset_step=None,
             at_step=panel.step,
             time=panel.time,
-            headline=sentences.headline(verdict, False),
+            headline=sentences.headline(verdict),
             evidence_for=tuple(sentences.quiet(verdict, values, panel.regime.reason)),
             evidence_against=(
                 *(f"{name} holds, but not yet for long enough." for name in waiting),
@@ -147,9 +150,7 @@ class Diagnostician:
         if memory.unstable is not None and verdict is not Verdict.NONFINITE:
             peak = values["lr_peak"]
             # A rate at which it had improved undisturbed for long is not suddenly too high.
-            return (
-                peak is not None and memory.unstable > 0.3 * peak and not (memory.stable or 0.0) > memory.unstable / 2.0
-            )
+            return peak is not None and memory.unstable > 0.3 * peak and not memory.served
         if overshoot is not None and overshoot > 0.2 and not values["warmup"]:
             return True
         return None
@@ -164,7 +165,9 @@ class Diagnostician:
             broke = memory.unstable or lr
             if broke <= 1e-100:
                 return None, True  # nothing can be a part of it
-            return lower({**values, **memory.steps}, broke, self.facts.optimizer, memory.stable, memory.unstable), True
+            seen = {**values, **memory.steps}
+            optimizer = self.facts.optimizer
+            return lower(seen, broke, optimizer, memory.stable, memory.unstable, memory.in_warmup), True
         if verdict is Verdict.LR_TOO_LOW:
             return higher(values, lr, memory.unstable), True
         if verdict in (Verdict.OVERFITTING, Verdict.BAD_DATA, Verdict.GRADIENT_VANISHING):
@@ -179,8 +182,7 @@ class Diagnostician:
         recommended: RecommendedLR | None,
     ) -> Prescription | None:
         lr = values["lr"]
-        if verdict is Verdict.NONFINITE or not lr:
-            # Weights that are no numbers stay so at any rate.
+        if not lr:
             return None
         rules = [a.rule.prescribe for a in behind if a.rule.prescribe is not None]
         if not rules:

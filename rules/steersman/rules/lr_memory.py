@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -13,7 +14,7 @@ from steersman.rules.verdict import Verdict
 Value = float | bool | None
 
 _BROKEN = (Verdict.LR_TOO_HIGH, Verdict.DIVERGED, Verdict.NONFINITE, Verdict.GRADIENT_EXPLOSION)
-_STEPS = ("r_top", "horizon", "travel", "c", "rho", "octaves")
+_STEPS = ("r_top", "horizon", "travel", "c", "rho")
 
 
 class LrMemory(Saved):
@@ -26,11 +27,14 @@ class LrMemory(Saved):
         cuts: how often our own hand lowered the rate.
         broke_after_cut: how often it broke after that.
         hot: whether it is broken now.
-        steps: the last features of its steps that were still numbers.
+        in_warmup: whether it last broke before its warm-up was over.
+        served: whether it had improved undisturbed at half the rate at which it last broke, or more.
+        steps: the last features of its steps that were still numbers, and `ln_best`, the logarithm of the rate that
+            they were judged to ask for.
     """
 
     FIELDS: ClassVar[tuple[str, ...]] = (
-        "stable", "unstable", "peak_before", "cuts", "broke_after_cut", "hot", "before", "suspect", "calm"
+        "stable", "unstable", "peak_before", "cuts", "broke_after_cut", "hot", "before", "suspect", "in_warmup", "served"
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -42,13 +46,15 @@ class LrMemory(Saved):
         self.hot = False
         self.before: float | None = None
         self.suspect: float | None = None
-        self.calm = 0
+        self.in_warmup = False
+        self.served = False
         self.steps: dict[str, float] = {}
 
     def adjusted(self, factor: float) -> None:
         """Our own hand moved the rate."""
         self.cuts += factor < 1.0
         self.hot = False
+        self.steps.pop("ln_best", None)
 
     def watch(self, values: Mapping[str, Value], alarms: Sequence[Alarm]) -> None:
         """After each check."""
@@ -68,10 +74,17 @@ class LrMemory(Saved):
             nonfinite = nonfinite or verdict is Verdict.NONFINITE
         if values["r_top"] is not None and not nonfinite:
             # Once the weights are no numbers their steps tell nothing: the last that did are kept.
+            best = self.steps.get("ln_best")
             self.steps = {k: float(v) for k in _STEPS if (v := values[k]) is not None}
+            if best is not None:
+                self.steps["ln_best"] = best
         lr = values["lr"]
+        octaves = values["octaves"]
+        if octaves is not None and lr is not None and lr > 0.0 and not nonfinite:
+            self.steps["ln_best"] = math.log(lr) - octaves * math.log(2.0)
         if broken and not self.hot:
             self.hot = True
+            self.in_warmup = values["warmup"] is True
             self.broke_after_cut += self.cuts > 0
             self._broke(lr)
         elif not broken and self.hot and not values["blanked"]:
@@ -92,6 +105,7 @@ class LrMemory(Saved):
         if self.peak_before is None:
             self.peak_before = rate
         self.unstable = rate if self.unstable is None else min(rate, self.unstable)
+        self.served = self.stable is not None and self.stable > rate / 2.0
         if self.stable is not None and self.stable >= self.unstable:
             self.stable = None
 

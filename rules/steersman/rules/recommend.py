@@ -9,6 +9,9 @@ from steersman.rules.verdict import RecommendedLR
 
 Value = float | bool | None
 
+BLOWN = 5.0
+"""Travel of the weights, in their own length, beyond which they have been blown up."""
+
 HEALTHY_R = 0.4
 """R = r sqrt(T) of tuned runs: 0.28 to 0.50 in the pilot, whatever the length of the run."""
 
@@ -27,7 +30,12 @@ def is_adam(optimizer: str) -> bool:
 
 
 def lower(
-    values: Mapping[str, Value], lr: float, optimizer: str, stable: float | None, unstable: float | None
+    values: Mapping[str, Value],
+    lr: float,
+    optimizer: str,
+    stable: float | None,
+    unstable: float | None,
+    in_warmup: bool = False,
 ) -> RecommendedLR:
     """A learning rate below one that is too high.
 
@@ -42,18 +50,23 @@ def lower(
         optimizer: class name.
         stable: highest LR at which this job improved undisturbed.
         unstable: lowest LR that was found too high.
+        in_warmup: whether it broke before its warm-up was over.
     """
-    top, octaves = values.get("r_top"), values.get("octaves")
+    top, best = values.get("r_top"), values.get("ln_best")
     horizon = values.get("horizon") or 1000.0
     error = math.log(4.0)
-    if octaves is not None and octaves > 0.5:
-        estimate = math.log(lr) - math.log(2.0) * octaves
+    judged = False
+    if (values.get("travel") or 0.0) > BLOWN or (best is None and top is None):
+        # Steps that grew with the weights they blew up tell nothing of the rate. Of jobs of the sweep that did so, the
+        # best rate was two to five octaves below, and less where it broke before the warm-up had brought it there.
+        estimate, judged = math.log(lr) - (2.5 if in_warmup else 3.5) * math.log(2.0), True
+    elif best is not None and best < math.log(lr):
+        estimate, judged = best, True
     elif top is not None and top > 0.0:
         estimate = math.log(lr) + math.log(HEALTHY_R / math.sqrt(horizon) / top)
     else:
-        # Nothing is known of the steps: a rate that broke a job at once is some eight times too high, within eight.
-        estimate, error = math.log(lr / 8.0), math.log(8.0)
-    if is_adam(optimizer):
+        estimate = math.log(lr) - 2.0 * math.log(2.0)
+    if not judged and is_adam(optimizer):
         weight = error**-2
         prior = _ADAM_SD**-2
         estimate = (estimate * weight + math.log(_ADAM_CENTRE) * prior) / (weight + prior)

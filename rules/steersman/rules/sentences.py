@@ -9,14 +9,18 @@ from steersman.rules.verdict import Verdict
 Value = float | bool | None
 
 
-def headline(verdict: Verdict, lr_blamed: bool) -> str:
+def headline(verdict: Verdict, broken: bool = False) -> str:
     """The verdict in plain words.
 
-    >>> headline(Verdict.LR_TOO_HIGH, True)
-    'learning rate too high'
+    Args:
+        verdict: the cause.
+        broken: whether it has ended in values that are no numbers.
+
+    >>> headline(Verdict.LR_TOO_HIGH, broken=True)
+    'learning rate too high: loss or gradient is not a number'
     """
-    if verdict is Verdict.NONFINITE:
-        return "loss or gradient is not a number" + (": learning rate too high" if lr_blamed else "")
+    if broken and verdict is not Verdict.NONFINITE:
+        return f"{_HEADLINES[verdict]}: {_HEADLINES[Verdict.NONFINITE]}"
     return _HEADLINES[verdict]
 
 

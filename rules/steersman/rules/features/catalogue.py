@@ -55,6 +55,7 @@ _NAMES: tuple[tuple[str, str, str], ...] = (
     ("clip_share", "number", "share of gradients that were clipped, over some 32 points"),
     ("stale", "number", "squared grad norm over its mean with Adam's memory of 1,000 steps"),
     ("drought", "number", "steps for which that was below 0.2 until just now"),
+    ("offset", "bool", "the loss has a constant in it that hides its progress: what it gained is a small part of it"),
     ("noise", "number", "sd of single points of log-loss around their location, nats"),
     ("i", "number", "improvement rate: nats per e-fold of steps over the last half of the regime"),
     ("i_lo", "number", "its lower bound, 95 % one-sided"),

@@ -309,6 +309,7 @@ class Panel(Saved):
             "nonfinite_gnorm_recent": float(self.bad_grad.recent) if self.bad_grad.points else None,
             "rho": self.gain.ratio,
         }
+        out["offset"] = relative and self._offset()
         self._put_levels(out, relative)
         self._put_trend(out)
         count = self.hypergrad.count
@@ -336,6 +337,12 @@ class Panel(Saved):
         out["warmup_ratio"] = self._warmup_ratio()
         self._put_validation(out)
         return out
+
+    def _offset(self) -> bool:
+        # A loss with a large constant in it: that it falls is beyond doubt, and it falls by next to nothing of its level.
+        # One that is stuck from the start falls as little, but nobody could tell.
+        trend = self.trend()
+        return trend is not None and self.drawup.fell < 0.1 and -0.05 < trend.slope < -8.0 * trend.error
 
     def _warmup_ratio(self) -> float | None:
         if self.rate.points < 2:

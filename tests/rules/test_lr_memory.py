@@ -1,0 +1,70 @@
+"""What breaks a job was in force when the trouble began; that is remembered, and what follows from it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from steersman.rules.engine import Engine, JobFacts, load_pack
+from steersman.rules.samples import Column, Samples
+from steersman.rules.verdict import Diagnosis, Verdict
+
+PACK = load_pack()
+
+
+def told(loss: list[float], lr: list[float], every: int = 5, grad: list[float] | None = None) -> Diagnosis:
+    """The diagnosis of a log that has a row every five steps and nothing but loss, rate and norm."""
+    n = len(loss)
+    columns = {"loss": Column.full(loss), "lr/0": Column.full(lr)}
+    if grad is not None:
+        columns["grad_norm"] = Column.full(grad)
+    engine = Engine(PACK, JobFacts())
+    engine.feed(Samples(np.arange(1, n + 1) * every, np.zeros(n), columns))
+    return engine.diagnose()
+
+
+def decaying(n: int, peak: float, warm: int = 4) -> list[float]:
+    return [peak * min((k + 1) / warm, 1.0) * (1.0 if k < warm else 0.5 + 0.5 * np.cos(np.pi * k / n)) for k in range(n)]
+
+
+def test_a_blow_up_is_known_by_the_third_point() -> None:
+    said = told([1.4, 3.3, 24.0], [0.004, 0.009, 0.014], grad=[0.7, 670.0, 54.0])
+    assert said.verdict is Verdict.LR_TOO_HIGH
+    assert said.onset_step == 15
+    assert said.recommended_lr is not None
+    assert said.recommended_lr.high < 0.009
+
+
+def test_the_rate_blamed_is_that_of_the_time_and_not_what_the_schedule_has_come_down_to() -> None:
+    n = 60
+    loss = [1.4, 3.3, 24.0, *[8.0 - 0.01 * k for k in range(n - 3)]]
+    said = told(loss, decaying(n, 0.02))
+    assert said.verdict is Verdict.LR_TOO_HIGH
+    assert said.recommended_lr is not None
+    assert 1e-4 < said.recommended_lr.value < 0.009
+    assert said.prescription is None, "the schedule has come down to it by itself"
+
+
+def test_a_rate_that_served_for_long_is_not_suddenly_too_high() -> None:
+    rng = np.random.default_rng(0)
+    calm = (4.0 * np.arange(1, 401) ** -0.35 * np.exp(0.02 * rng.standard_normal(400))).tolist()
+    said = told([*calm, *[9.0 + 0.1 * k for k in range(40)]], [1e-3] * 440)
+    assert said.verdict is Verdict.DIVERGED
+
+
+@pytest.mark.parametrize("shift", [0.0, 100.0])
+def test_a_constant_in_the_loss_makes_nothing_loud(shift: float) -> None:
+    rng = np.random.default_rng(1)
+    n = 600
+    tenth = np.arange(n) % 10 == 9
+    loss = 3.0 * np.arange(1, n + 1) ** -0.35 * np.exp(0.03 * rng.standard_normal(n)) + shift
+    columns = {
+        "loss": Column.full(loss),
+        "lr/0": Column.full(np.full(n, 1e-2)),
+        "hypergrad_cos": Column(0.01 + 0.1 * rng.standard_normal(n), tenth),
+        "update_norm": Column(np.full(n, 0.4), tenth),
+        "weight_norm": Column(np.full(n, 10.0), tenth),
+    }
+    engine = Engine(PACK, JobFacts("AdamW", n))
+    changed = engine.feed(Samples(np.arange(n), np.zeros(n), columns))
+    assert {f.rule for f in changed if f.state == "firing" and f.severity != "info"} == set()

@@ -53,9 +53,7 @@ def truths(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
         "high": [p for p in pairs if p[0].label == "too_high"],
         "ok": [p for p in pairs if p[0].label == "ok"],
         # At twice the best some jobs break: that such a rate is called too high is no false alarm.
-        "near": [
-            p for p in pairs if abs(math.log2(p[0].lr / p[0].best_lr)) <= 1.01 and p[0].label != "too_high"
-        ],
+        "near": [p for p in pairs if abs(math.log2(p[0].lr / p[0].best_lr)) <= 1.01 and p[0].label != "too_high"],
     }
 
 

@@ -29,7 +29,21 @@ def test_small_steps_that_agree_are_too_low_and_long_ones_that_do_not_are_too_hi
     assert low.low > 0.9
     assert low.high < 0.05
     assert low.octaves < -2.0
-    high = judged(c=-0.2, t_c=-4.0, r=0.2, r_top=1.0, travel=3.0, rho=0.0, fell=0.1, above_start=0.0, i=0.0, i_lo=-0.1, i_up=0.1, up=0.1, mk=0)
+    high = judged(
+        c=-0.2,
+        t_c=-4.0,
+        r=0.2,
+        r_top=1.0,
+        travel=3.0,
+        rho=0.0,
+        fell=0.1,
+        above_start=0.0,
+        i=0.0,
+        i_lo=-0.1,
+        i_up=0.1,
+        up=0.1,
+        mk=0,
+    )
     assert high.high > 0.9
     assert high.low < 0.05
     assert high.octaves > 1.0

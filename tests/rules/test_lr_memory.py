@@ -24,7 +24,9 @@ def told(loss: list[float], lr: list[float], every: int = 5, grad: list[float] |
 
 
 def decaying(n: int, peak: float, warm: int = 4) -> list[float]:
-    return [peak * min((k + 1) / warm, 1.0) * (1.0 if k < warm else 0.5 + 0.5 * np.cos(np.pi * k / n)) for k in range(n)]
+    return [
+        peak * min((k + 1) / warm, 1.0) * (1.0 if k < warm else 0.5 + 0.5 * np.cos(np.pi * k / n)) for k in range(n)
+    ]
 
 
 def test_a_blow_up_is_known_by_the_third_point() -> None:

@@ -82,6 +82,8 @@ class Diagnostician:
         others = {a.rule.verdict: a for a in reversed(loud) if a.rule.verdict not in group}
         against += [f"Another cause would be {sentences.headline(v)}: {a.summary}" for v, a in others.items()]
         confidence = calibrated([a.rule.name for a in behind], [a.severity for a in behind], len(more), len(against))
+        if verdict is Verdict.NONFINITE:
+            confidence = 1.0  # it is to be seen
         if verdict is Verdict.LR_TOO_HIGH and self.memory.cuts and self.memory.broke_after_cut:
             confidence *= 0.5
             against.append(

@@ -339,12 +339,17 @@ NOT_CLAIMED = [
     "- Peers are our own reading of published formulas and defaults, called at each step or evaluation. ZClip "
     "clips and "
     "was never meant as an alarm; ReduceLROnPlateau and GreedyLR know nothing but a loss, and need nothing but a loss.",
-    "- GreedyLR is given the daemon's bounds, 1/16 and 4 of the job's rate, in place of its own, 1e-3 and 1, which have "
-    "nothing to do with these tasks. Lightning's finder is run from where the job stands, from 1e-8 to 1 as it comes, and "
-    "its hundred steps are not charged to it; it can't name the rates above 1 that some of these tasks need. ADWIN tries "
+    "- GreedyLR is given the daemon's bounds, 1/16 and 4 of the job's rate, in place of its own, 1e-3 and 1, "
+    "which have "
+    "nothing to do with these tasks. Lightning's finder is run from where the job stands, from 1e-8 to 1 as it "
+    "comes, and "
+    "its hundred steps are not charged to it; it can't name the rates above 1 that some of these tasks need. "
+    "ADWIN tries "
     "every cut instead of river's buckets.",
-    "- A random step is drawn from those at which the daemon first acted on jobs of the same pair, with that factor for "
-    "the placebo; where it acted on none, it is step 250 and x 2. The transformer runs at 1/16, 1/2, 1 and 4 times its best.",
+    "- A random step is drawn from those at which the daemon first acted on jobs of the same pair, with that "
+    "factor for "
+    "the placebo; where it acted on none, it is step 250 and x 2. The transformer runs at 1/16, 1/2, 1 and 4 "
+    "times its best.",
     "- Stopping always loses here, since a job that is stopped gets no decay: what it is for is the steps it saves.",
     "- Not tried: reinforcement learning, mixtures of experts, contrastive losses, fine-tuning, emulated loss scaling, "
     "forgotten `zero_grad`, frozen layers, and a batch size that changes.",

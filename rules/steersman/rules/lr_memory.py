@@ -34,7 +34,8 @@ class LrMemory(Saved):
     """
 
     FIELDS: ClassVar[tuple[str, ...]] = (
-        "stable", "unstable", "peak_before", "cuts", "broke_after_cut", "hot", "before", "suspect", "in_warmup", "served"
+        "stable", "unstable", "peak_before", "cuts", "broke_after_cut", "hot", "before", "suspect",
+        "in_warmup", "served",
     )  # fmt: skip
 
     def __init__(self) -> None:

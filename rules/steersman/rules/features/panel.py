@@ -339,8 +339,8 @@ class Panel(Saved):
         return out
 
     def _offset(self) -> bool:
-        # A loss with a large constant in it: that it falls is beyond doubt, and it falls by next to nothing of its level.
-        # One that is stuck from the start falls as little, but nobody could tell.
+        # A loss with a large constant in it: that it falls is beyond doubt, and it falls by next to nothing of its
+        # level. One that is stuck from the start falls as little, but nobody could tell.
         trend = self.trend()
         return trend is not None and self.drawup.fell < 0.1 and -0.05 < trend.slope < -8.0 * trend.error
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import faulthandler
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,8 @@ def main(kind: str, path: str) -> None:
             nn.utils.clip_grads_with_norm_(list(model.parameters()), norms[-1] / 3, full(total))
         optimizer.step()
     Path(path + f".{rank}").write_text(json.dumps({"norms": norms, "collectives": collectives()}))
+    # gloo of torch 2.13 can hang where a group is destroyed while its thread is still at work.
+    time.sleep(0.5)
     dist.destroy_process_group()
 
 

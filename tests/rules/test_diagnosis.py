@@ -65,8 +65,8 @@ def test_weights_that_are_no_numbers_get_a_value_but_no_adjustment() -> None:
     engine = Engine(PACK, JobFacts("SGD"))
     engine.feed(s.job(loss, lr=3.0, c=-0.2, r=0.3))
     diagnosis = engine.diagnose()
-    assert diagnosis.verdict is Verdict.NONFINITE
-    assert diagnosis.headline.endswith("learning rate too high")
+    assert diagnosis.verdict is Verdict.LR_TOO_HIGH, "what is to be seen is not the cause"
+    assert diagnosis.headline.endswith("loss or gradient is not a number")
     assert diagnosis.recommended_lr is not None
     assert diagnosis.recommended_lr.value < 1.5
     assert diagnosis.prescription is None

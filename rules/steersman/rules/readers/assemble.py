@@ -87,7 +87,7 @@ def _merged(samples: Samples, points: list[str], last: bool) -> Samples:
         row: Ints = np.cumsum(new).astype(np.int64) - 1
     else:
         row = rows_of(steps[order], which)
-    n = int(row[-1]) + 1
+    n = int(row.max()) + 1  # the last point need not lie in the last row of its step
     out_steps, out_times = np.zeros(n, dtype=np.int64), np.zeros(n)
     out_steps[row], out_times[row] = steps[order], samples.times[order]
     columns: dict[str, Column] = {}

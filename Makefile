@@ -4,7 +4,7 @@ SHELL := /bin/bash
 VENV := .venv
 export STEERSMAN_SYSTEM TORCH PYTHON
 
-.PHONY: help setup demo test check bench bench-diagnosis clean
+.PHONY: help setup demo test test-programs check bench bench-diagnosis clean
 
 help:  ## Say what there is.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,8 +23,11 @@ setup: $(VENV)/.dev-is-set-up  ## Make .venv with everything that tests and chec
 demo: $(VENV)/.demo-is-set-up  ## Watch a real training job being diagnosed and corrected. LR=0.01 and SEED=1 choose others.
 	@$(VENV)/bin/steersman demo $(if $(LR),--lr $(LR)) $(if $(SEED),--seed $(SEED))
 
-test: $(VENV)/.dev-is-set-up  ## Run all tests. ARGS="-k plateau" goes to pytest.
-	@$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+test: $(VENV)/.dev-is-set-up  ## Run all tests but those of make test-programs. ARGS="-k plateau" goes to pytest.
+	@$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist loadfile -m "not programs" $(ARGS)
+
+test-programs: $(VENV)/.dev-is-set-up  ## Watch programs of others, by run and by attach, from their start to their end.
+	@$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist loadfile -m programs $(ARGS)
 
 check: $(VENV)/.dev-is-set-up  ## Run all linters, type checkers and guards. ARGS="lint mypy" names some.
 	@scripts/check.sh $(ARGS)

@@ -11,7 +11,7 @@ from .conftest import Stack, wait_for
 from .trial import BESIDE, PROGRAMS, Program, Trial, check_steps, check_tests
 
 # Three starts each, of libraries that take seconds to be imported: on a busy machine that may take minutes.
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(480)]
+pytestmark = [pytest.mark.e2e, pytest.mark.programs, pytest.mark.timeout(480)]
 
 PYTHON = sys.executable
 PROGRAM = {

@@ -10,7 +10,7 @@ from .conftest import Stack
 from .trial import PROGRAMS, TORCHRUN, Program, Seen, Trial, check_steps, check_tests
 
 # Three starts each, of libraries that take seconds to be imported: on a busy machine that may take minutes.
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(480)]
+pytestmark = [pytest.mark.e2e, pytest.mark.programs, pytest.mark.timeout(480)]
 
 PROGRAM = {
     "replicated": Program((*TORCHRUN, str(PROGRAMS / "ranks.py")), "log.{}.jsonl", 2),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -41,46 +41,49 @@ class Judgement:
     octaves: float
 
 
-class Forest:
-    """A sum of small regression trees (gradient boosting: Friedman 2001), walked level by level for all trees at once.
+class Forests:
+    """Several sums of small regression trees (gradient boosting: Friedman 2001), walked level by level all at once.
 
     Args:
-        saved: base value and, for each tree, its nodes as [input, threshold, whether unknown goes left, left, right,
-            value]; a leaf has the input -1.
+        saved: of each sum its base value and its trees, each a list of nodes [input, threshold, whether unknown goes
+            left, left, right, value]; a leaf has the input -1.
     """
 
-    def __init__(self, saved: Mapping[str, Any]) -> None:
-        trees = saved["trees"]
-        width = max(len(t) for t in trees)
-        shape = (len(trees), width)
-        self.base = float(saved["base"])
-        self.depth = int(saved["depth"])
-        self.feature = np.full(shape, -1, dtype=np.int64)
-        self.threshold = np.zeros(shape)
-        self.unknown_left = np.zeros(shape, dtype=np.bool_)
-        self.left = np.zeros(shape, dtype=np.int64)
-        self.right = np.zeros(shape, dtype=np.int64)
-        self.value = np.zeros(shape)
-        for row, tree in enumerate(trees):
-            for place, (feature, threshold, unknown_left, left, right, value) in enumerate(tree):
-                leaf = feature < 0
-                self.feature[row, place] = max(feature, 0)
-                self.threshold[row, place] = math.inf if leaf else threshold
-                self.unknown_left[row, place] = leaf or bool(unknown_left)
-                self.left[row, place] = place if leaf else left
-                self.right[row, place] = place if leaf else right
-                self.value[row, place] = value
-        self._rows = np.arange(len(trees))
+    def __init__(self, saved: Sequence[Mapping[str, Any]]) -> None:
+        nodes: list[tuple[int, float, bool, int, int, float]] = []
+        roots: list[int] = []
+        self.bases = [float(one["base"]) for one in saved]
+        self.depth = max(int(one["depth"]) for one in saved)
+        self.ends = np.cumsum([len(one["trees"]) for one in saved])[:-1]
+        for tree in (t for one in saved for t in one["trees"]):
+            first = len(nodes)
+            roots.append(first)
+            for place, (feature, threshold, unknown_left, left, right, value) in enumerate(tree, first):
+                if feature < 0:
+                    nodes.append((0, math.inf, True, place, place, value))
+                else:
+                    nodes.append((feature, threshold, bool(unknown_left), first + left, first + right, value))
+        feature, threshold, unknown_left, left, right, value = zip(*nodes, strict=True)
+        self._roots = np.array(roots)
+        self._feature, self._threshold = np.array(feature), np.array(threshold)
+        self._unknown_left = np.array(unknown_left)
+        # What is not to the left is to the right: one table, looked up with the truth of the comparison.
+        self._next = np.stack([np.array(right), np.array(left)], axis=1).ravel()
+        self._value = np.array(value)
 
-    def sum(self, x: np.ndarray[Any, np.dtype[np.float64]]) -> float:
-        """The sum for one row of inputs; NaN is unknown."""
-        rows = self._rows
-        at = np.zeros(len(rows), dtype=np.int64)
+    def sums(self, x: np.ndarray[Any, np.dtype[np.float64]]) -> list[float]:
+        """The sums for one row of inputs; NaN is unknown."""
+        at = self._roots
+        unknown = np.isnan(x)
+        some = bool(unknown.any())
         for _ in range(self.depth):
-            seen = x[self.feature[rows, at]]
-            go_left = np.where(np.isnan(seen), self.unknown_left[rows, at], seen <= self.threshold[rows, at])
-            at = np.where(go_left, self.left[rows, at], self.right[rows, at])
-        return self.base + float(self.value[rows, at].sum())
+            feature = self._feature[at]
+            left = x[feature] <= self._threshold[at]
+            if some:
+                left = np.where(unknown[feature], self._unknown_left[at], left)
+            at = self._next[2 * at + left]
+        parts = np.split(self._value[at], self.ends)
+        return [base + float(part.sum()) for base, part in zip(self.bases, parts, strict=True)]
 
 
 def inputs(values: Mapping[str, Value]) -> list[float]:
@@ -106,23 +109,24 @@ def judge(values: Mapping[str, Value]) -> Judgement | None:
     """Judge the rate in force; None where its steps are hardly known, or unlike all that was learned from."""
     if (values.get("n_c") or 0.0) < MIN_SAMPLES or values.get("r") is None or values.get("i") is None:
         return None
-    low, high, octaves, bounds = _model()
+    forests, bounds = _model()
     x = np.array(inputs(values))
     for name in ("ln_R", "ln_R_top"):
         place = INPUTS.index(name)
         least, most = bounds[name]
         if not least <= x[place] <= most:
             return None
-    return Judgement(_logistic(low.sum(x)), _logistic(high.sum(x)), octaves.sum(x))
+    low, high, octaves = forests.sums(x)
+    return Judgement(_logistic(low), _logistic(high), octaves)
 
 
 @cache
-def _model() -> tuple[Forest, Forest, Forest, dict[str, tuple[float, float]]]:
+def _model() -> tuple[Forests, dict[str, tuple[float, float]]]:
     saved = json.loads(MODEL.read_text())
     if tuple(saved["inputs"]) != INPUTS:
         raise ValueError(f"{MODEL} was learned for other inputs: learn it again")
     bounds = {name: (float(least), float(most)) for name, (least, most) in saved["bounds"].items()}
-    return Forest(saved["low"]), Forest(saved["high"]), Forest(saved["octaves"]), bounds
+    return Forests([saved["low"], saved["high"], saved["octaves"]]), bounds
 
 
 def _ln(value: Value) -> float:

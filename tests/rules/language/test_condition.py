@@ -54,3 +54,27 @@ def test_what_cannot_be_parsed_is_told_with_its_place(source: str, at: int) -> N
 def test_any_text_parses_or_is_refused(source: str) -> None:
     with contextlib.suppress(ExpressionError):
         Condition(source)
+
+
+NUMBERS = st.recursive(
+    st.sampled_from(["a", "b", "d", "0.5", "-a"]),
+    lambda parts: st.tuples(parts, st.sampled_from("+-*"), parts).map(lambda t: f"({t[0]} {t[1]} {t[2]})"),
+    max_leaves=4,
+)
+TRUTHS = st.recursive(
+    st.tuples(NUMBERS, st.sampled_from(["<", ">=", "=="]), NUMBERS).map(" ".join)
+    | st.sampled_from(["known(a)", "true", "p", "q"]),
+    lambda parts: (
+        st.tuples(parts, st.sampled_from(["&&", "||", "=="]), parts).map(lambda t: f"({t[0]}) {t[1]} ({t[2]})")
+        | parts.map(lambda part: f"!({part})")
+    ),
+    max_leaves=8,
+)
+BOOLS = st.sampled_from([None, True, False])
+
+
+@given(TRUTHS, st.fixed_dictionaries({"a": VALUES, "b": VALUES, "d": VALUES, "p": BOOLS, "q": BOOLS}))
+def test_what_is_compiled_for_unknowns_is_kleenes_logic(source: str, values: dict[str, Value]) -> None:
+    condition = Condition(source)
+    for _ in range(2):  # made, and then taken from those that are kept
+        assert condition.evaluate(values) is _walk(condition.tree, values)

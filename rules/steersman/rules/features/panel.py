@@ -34,7 +34,7 @@ Value = float | bool | None
 BOUND = 1e150
 """A value beyond this is as good as infinite: it would not survive being squared."""
 
-JUDGE_EVERY = 2
+JUDGE_EVERY = 4
 """Samples of the direction between two judgements of the LR, which cost as much as some ten checks."""
 
 MAX_SETS = 16

@@ -235,8 +235,8 @@ class Docket:
         return adjustment if first else None
 
     def _undone(self, adjustment: Adjustment, ack: Acknowledgement, now: Moment) -> Adjustment | None:
-        if not adjustment.undo_counter or adjustment.state is S.REVERTED:
-            return None
+        if not adjustment.undo_counter or S.REVERTED not in TRANSITIONS[adjustment.state]:
+            return None  # taken back already, or refused while the word to take it back was on its way
         if ack.state == "refused":
             detail = f"could not be taken back: {ack.message}"
             self.adjustments[adjustment.id] = replace(adjustment, undo_counter=0, detail=detail)

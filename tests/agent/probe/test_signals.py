@@ -179,4 +179,5 @@ def test_a_handler_is_known_however_it_was_made(way: str, start: Any, receiver: 
         before = handler.raised
         said = struck(loop, Alarm)
         assert said == (str(handler.raised) if handler.raised > before else ""), "one was swallowed"
-    assert probe.failures == 0
+    receiver.take()
+    assert probe.failures == 0, [e["message"] for e in receiver.of(packet.EVENT) if e["kind"].startswith("probe_")]

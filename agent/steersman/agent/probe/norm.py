@@ -92,13 +92,15 @@ class GradientNorm:
         return value / divisor if divisor else None
 
     def _look(self, gradients: List[torch.Tensor]) -> None:
-        self._count = len(gradients)
+        # What a signal handler of the job's raises may end this at any line: it counts as looked at only at the end.
+        self._count = -1
         kinds = {(g.device, g.dtype) for g in gradients}
         # Sparse gradients, several devices: the norm is unknown rather than wrong. Of shards see sharded.py.
         self.known = all(type(g) is torch.Tensor and g.layout == torch.strided for g in gradients)
         self.known = self.known and self._whole and len({device for device, _ in kinds}) == 1
         self._small, self._flat = False, None
         if not self.known:
+            self._count = len(gradients)
             return
         size = sum(g.numel() for g in gradients)
         self._host = all(device.type == "cpu" for device, _ in kinds)
@@ -106,6 +108,7 @@ class GradientNorm:
         self._small = plain and size <= min(_FLAT, _SMALL * len(gradients))
         self._dtype = gradients[0].dtype if gradients else None
         self._flat = Flat(gradients) if self._small else None
+        self._count = len(gradients)
 
 
 class Flat:

@@ -61,10 +61,10 @@ def examples() -> dict[str, Any]:
 
 
 def weights(data: dict[str, Any]) -> Any:
-    """Every task counts the same, and within it every label."""
+    """The labels of a task count alike, but examples of a rare one (fewer than 50) count no more than 1 each."""
     pairs = np.array([f"{t} {k}" for t, k in zip(data["task"], data["label"], strict=True)])
     _, places, counts = np.unique(pairs, return_inverse=True, return_counts=True)
-    return np.minimum(1.0 / counts[places], 0.02) * 50.0
+    return 50.0 / np.maximum(counts[places], 50)
 
 
 def fit(data: dict[str, Any], keep: Any, what: str) -> Any:

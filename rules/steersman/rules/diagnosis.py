@@ -8,7 +8,7 @@ from typing import Any
 
 from steersman.rules import sentences
 from steersman.rules.alarm import Alarm
-from steersman.rules.confidence import calibrated
+from steersman.rules.confidence import HEALTHY, HEALTHY_BLIND, stated
 from steersman.rules.facts import JobFacts
 from steersman.rules.features.panel import Panel
 from steersman.rules.finding import FindingState, Severity
@@ -39,7 +39,6 @@ _PRECEDENCE = (
     Verdict.UNDERFITTING,
 )
 """What comes first hides what comes after it: a job that diverges also spikes, and one with a rate of zero is flat."""
-
 
 _SELF_DECAYING = ("adagrad", "adadelta")
 """Optimizers whose steps shrink by themselves: only a job that is broken is given a lower rate on top of that."""
@@ -85,7 +84,7 @@ class Diagnostician:
         against = sentences.against(verdict, values)
         others = {a.rule.verdict: a for a in reversed(loud) if a.rule.verdict not in group}
         against += [f"Another cause would be {sentences.headline(v)}: {a.summary}" for v, a in others.items()]
-        confidence = calibrated([a.rule.name for a in behind], [a.severity for a in behind], len(more), len(against))
+        confidence = stated(verdict, [a.severity for a in behind], len(more), len(against))
         if verdict is Verdict.NONFINITE:
             confidence = 1.0  # it is to be seen
         if verdict is Verdict.LR_TOO_HIGH and self.memory.cuts and self.memory.broke_after_cut:
@@ -121,11 +120,10 @@ class Diagnostician:
         elif panel.bad_loss.points == 0 or (panel.regime.blanked and panel.regime.points < 2 * SHORT) or waiting:
             verdict, confidence = Verdict.UNDETERMINED, 0.5
         else:
-            i_lo, i_up, c = values["i_lo"], values["i_up"], values["c"]
-            improving = i_lo is not None and i_lo > 0.0
+            i_up, c = values["i_up"], values["c"]
             worse = i_up is not None and i_up < -0.05
             verdict = Verdict.UNDETERMINED if worse else Verdict.HEALTHY
-            confidence = 0.5 if worse else 0.55 + 0.2 * improving + 0.15 * (c is not None)
+            confidence = 0.5 if worse else HEALTHY if c is not None else HEALTHY_BLIND
         return Diagnosis(
             verdict=verdict,
             confidence=round(confidence, 3),
@@ -133,7 +131,7 @@ class Diagnostician:
             at_step=panel.step,
             time=panel.time,
             headline=sentences.headline(verdict),
-            evidence_for=tuple(sentences.quiet(verdict, values, panel.regime.reason)),
+            evidence_for=tuple(sentences.quiet(verdict, values, panel.regime.reason, SHORT)),
             evidence_against=(
                 *(f"{name} holds, but not yet for long enough." for name in waiting),
                 *(a.summary for a in firing),

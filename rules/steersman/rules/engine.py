@@ -25,6 +25,9 @@ CHECK_EVERY = 4
 EARLY = 64
 """Points up to which rules are checked at each: a job that is logged seldom may be over by then."""
 
+VERSION = 2
+"""Of snapshots; to be raised whenever what a feature, an alarm or the diagnosis keeps changes."""
+
 _LOUDNESS = {Severity.CRITICAL: 0, Severity.WARNING: 1, Severity.INFO: 2}
 _ORDER = {FindingState.FIRING: 0, FindingState.PENDING: 1, FindingState.RESOLVED: 2, FindingState.INACTIVE: 3}
 
@@ -124,7 +127,7 @@ class Engine:
     def snapshot(self) -> bytes:
         """The state of everything, for `restore`."""
         state: dict[str, Any] = {
-            "version": 1,
+            "version": VERSION,
             "panel": self._panel.state(),
             "group": self._rows.group,
             "alarms": {a.rule.name: a.state() for a in self._alarms},
@@ -144,7 +147,7 @@ class Engine:
             ValueError: where the blob is not a snapshot of this version.
         """
         state = json.loads(blob)
-        if not isinstance(state, dict) or state.get("version") != 1:
+        if not isinstance(state, dict) or state.get("version") != VERSION:
             raise ValueError("not a snapshot of this engine's version: feed the job's rows again from the start")
         engine = cls(pack, facts)
         engine._panel.load(state["panel"])

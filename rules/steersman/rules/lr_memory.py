@@ -23,7 +23,6 @@ class LrMemory(Saved):
     Attributes:
         stable: highest rate at which it improved undisturbed, None where it has not.
         unstable: lowest rate at which it began to break.
-        peak_before: highest rate in force before it first broke.
         cuts: how often our own hand lowered the rate.
         broke_after_cut: how often it broke after that.
         hot: whether it is broken now.
@@ -34,14 +33,13 @@ class LrMemory(Saved):
     """
 
     FIELDS: ClassVar[tuple[str, ...]] = (
-        "stable", "unstable", "peak_before", "cuts", "broke_after_cut", "hot", "before", "suspect",
+        "stable", "unstable", "cuts", "broke_after_cut", "hot", "before", "suspect",
         "in_warmup", "served",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.stable: float | None = None
         self.unstable: float | None = None
-        self.peak_before: float | None = None
         self.cuts = 0
         self.broke_after_cut = 0
         self.hot = False
@@ -62,11 +60,9 @@ class LrMemory(Saved):
         broken, loud, pending, nonfinite = False, False, False, False
         for alarm in alarms:
             status = alarm.status
-            if status == "inactive" or status == "resolved":
+            if status == "inactive" or status == "resolved" or alarm.severity == Severity.INFO.value:
                 continue
             verdict = alarm.rule.verdict
-            if alarm.severity == Severity.INFO.value:
-                continue
             if status == "pending":
                 pending = pending or verdict in _BROKEN
                 continue
@@ -103,8 +99,6 @@ class LrMemory(Saved):
         rate = self.suspect or self.before or now
         if rate is None or rate <= 0.0:
             return
-        if self.peak_before is None:
-            self.peak_before = rate
         self.unstable = rate if self.unstable is None else min(rate, self.unstable)
         self.served = self.stable is not None and self.stable > rate / 2.0
         if self.stable is not None and self.stable >= self.unstable:

@@ -87,10 +87,10 @@ def against(verdict: Verdict, values: Mapping[str, Value]) -> list[str]:
     return out
 
 
-def quiet(verdict: Verdict, values: Mapping[str, Value], regime: str) -> list[str]:
+def quiet(verdict: Verdict, values: Mapping[str, Value], regime: str, needed: int) -> list[str]:
     """What is known of a job in which nothing fires."""
     if verdict is Verdict.TOO_SHORT:
-        return [f"{values['points']:.0f} points have come; 50 are needed."]
+        return [f"{values['points']:.0f} points have come; {needed} are needed."]
     out: list[str] = []
     if values["blanked"]:
         out.append(f"{values['since_regime']:.0f} points since the last change ({regime}): too early to judge.")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from steersman.demo.judge import GOOD_LR, Outcome, expected_cause, judge
+from steersman.demo.judge import GOOD_LR, NOT_KNOWN, Outcome, expected_cause, judge
 
 GOOD = Outcome("good-lr", 2.0, "healthy", "healthy")
 
@@ -54,3 +54,18 @@ def test_at_the_good_lr_any_alarm_or_adjustment_fails() -> None:
     assert judge(GOOD_LR, quiet, quiet, GOOD).passed
     assert not judge(GOOD_LR, quiet, Outcome("s", 2.0, "healthy", "healthy", adjustments=("scale 0.5",)), GOOD).passed
     assert not judge(GOOD_LR, Outcome("w", 2.0, "spike", "spike", loud=("spike",)), quiet, GOOD).passed
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_a_run_that_breaks_off_fails_whichever_it_is(which: int) -> None:
+    runs = [Outcome(job, 2.0, "healthy", "healthy") for job in ("hot-watched", "hot-steered", "good-lr")]
+    assert judge(GOOD_LR, *runs).passed
+    runs[which] = Outcome(runs[which].job, None, "undetermined", "undetermined", completed=False)
+    result = judge(GOOD_LR, *runs)
+    assert (result.passed, result.expected) == (False, NOT_KNOWN)
+    assert runs[which].job in result.reasons[0]
+
+
+def test_a_good_run_without_a_finite_end_proves_nothing() -> None:
+    quiet = Outcome("w", 2.0, "healthy", "healthy")
+    assert not judge(GOOD_LR, quiet, quiet, Outcome("good-lr", None, "healthy", "healthy")).passed

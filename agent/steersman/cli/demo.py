@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import signal
 import threading
 import time
@@ -18,7 +19,7 @@ from rich.table import Table
 
 from steersman.cli.errors import CommandError, ExitCode, MissingExtraError, UsageError
 from steersman.cli.terminal import on_terminal
-from steersman.demo.judge import GOOD_LR, Judgement, Outcome, judge
+from steersman.demo.judge import GOOD_LR, NOT_KNOWN, Judgement, Outcome, judge
 
 if TYPE_CHECKING:
     from steersman.demo.voyage import Voyage
@@ -36,12 +37,16 @@ class _Number(click.FloatRange):
             number = float(value)
         except ValueError:
             self.fail(f"{value!r} is not a number.", param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
         return super().convert(number, param, ctx)
 
 
 @click.command("demo")
 @click.option("--lr", type=_Number(min=0), default=DEFAULT_LR, show_default=True, help="Learning rate of the twins.")
-@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of weights and batches.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=1, show_default=True, help="Seed of weights and batches."
+)
 @click.option(
     "--steps", type=click.IntRange(min=50), default=900, show_default=True, help="Optimizer steps of each run."
 )
@@ -163,4 +168,5 @@ def _print(lr: float, outcomes: Mapping[str, Outcome], judgement: Judgement, sec
     for reason in judgement.reasons:
         console.print(f"  {reason}", markup=False)
     word = "All as it should be" if judgement.passed else "NOT as it should be"
-    console.print(f"{word}: the learning rate {lr:g} is {judgement.expected} for this job. It took {seconds:.0f} s.")
+    found = f"is {judgement.expected}" if judgement.expected != NOT_KNOWN else "was not tried out"
+    console.print(f"{word}: the learning rate {lr:g} {found} for this job. It took {seconds:.0f} s.")

@@ -12,6 +12,9 @@ GOOD_LR = 3e-3
 HARM = 0.15
 """Nats of final loss above the run at the good LR from which a learning rate counts as wrong."""
 
+NOT_KNOWN = "not known"
+"""What a learning rate is for the job where a run broke off."""
+
 CLEARLY = 0.1
 """Nats by which the steered twin has to end below the watched one."""
 
@@ -22,13 +25,14 @@ class Outcome:
 
     Attributes:
         job: its name.
-        final_loss: mean of the last 50 losses; None where it is not finite or the job did not end well.
+        final_loss: mean of the last 50 losses; None where it is not finite or the job did not run to its end.
         verdict: the verdict that mattered: the first that names a cause, else the last one.
         headline: the same in words.
         diagnosed_step: step at which the first finding behind that verdict fired; None where nothing fired.
         lr_is_the_lever: as the diagnosis says.
         loud: names of the rules of warning or critical severity that fired.
         adjustments: one sentence for each adjustment.
+        completed: whether it ran to its end.
     """
 
     job: str
@@ -39,6 +43,7 @@ class Outcome:
     lr_is_the_lever: bool | None = None
     loud: Sequence[str] = ()
     adjustments: Sequence[str] = ()
+    completed: bool = True
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,8 @@ class Judgement:
 
     Attributes:
         passed: whether the exit code is 0.
-        expected: what the run at the good LR says about the LR that was asked for: too high, too low, or right.
+        expected: what the run at the good LR says about the LR that was asked for: too high, too low, right, or not
+            known.
         reasons: sentences, one a line.
     """
 
@@ -86,6 +92,12 @@ def judge(lr: float, watched: Outcome, steered: Outcome, good: Outcome) -> Judge
         passed = passed and holds
         reasons.append(("ok    " if holds else "wrong ") + sentence)
 
+    for run in (watched, steered, good):
+        if not run.completed:
+            check(False, f"{run.job} broke off before its end: nothing can be told by it")
+    if not passed:
+        return Judgement(passed, NOT_KNOWN, tuple(reasons))
+    check(good.final_loss is not None, f"the run at the good LR ended at {_loss(good):.3f}")
     check(not good.loud, f"the run at the good LR {GOOD_LR:g} raised " + (", ".join(good.loud) or "no alarm"))
     if expected == "right":
         check(not watched.loud, f"LR {lr:g} costs nothing here, and raised " + (", ".join(watched.loud) or "no alarm"))

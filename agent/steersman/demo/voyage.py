@@ -86,7 +86,7 @@ class Log:
         loss = "" if self.last.loss is None else f" loss {self.last.loss:.2f}"
         return f"{self.job} step {self.last.step}{loss}"
 
-    def outcome(self, final_loss: float | None) -> Outcome:
+    def outcome(self, final_loss: float | None, completed: bool) -> Outcome:
         """The last word on this run."""
         diagnosis = self.first_verdict or (self.last.diagnosis if self.last else None)
         made = [sentence_of(a) for a in self.adjustments.values() if a.applied_step is not None or a.state in _MADE]
@@ -99,6 +99,7 @@ class Log:
             lr_is_the_lever=diagnosis.lr_is_the_lever if diagnosis else None,
             loud=sorted(self.loud),
             adjustments=made,
+            completed=completed,
         )
 
 
@@ -160,7 +161,7 @@ class Voyage:
 
     def outcomes(self) -> dict[str, Outcome]:
         """What came of each run, by job; to be asked when none runs any more."""
-        return {name: log.outcome(self._final_loss(name)) for name, log in self.logs.items()}
+        return {name: log.outcome(self._final_loss(name), self._completed(name)) for name, log in self.logs.items()}
 
     def tail(self, name: str, lines: int = 5) -> str:
         """The last lines that a process printed."""
@@ -220,6 +221,9 @@ class Voyage:
         # torch makes a folder beside ours, and leaves it, where it is not told another place
         own["TORCHINDUCTOR_CACHE_DIR"] = str(self._folder / "inductor")
         return {**kept, **own, "OMP_NUM_THREADS": "1"}
+
+    def _completed(self, name: str) -> bool:
+        return self._children[name].poll() == 0 and (self._folder / f"{name}.json").exists()
 
     def _final_loss(self, name: str) -> float | None:
         try:

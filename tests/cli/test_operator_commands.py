@@ -353,3 +353,10 @@ def _write_shapes() -> None:
                 main()
         shapes[words] = json.loads(out.getvalue())
     SHAPES.write_text(json.dumps(shapes, indent=1, ensure_ascii=False) + "\n")
+
+
+def test_the_ledger_says_what_was_changed_by_whom_and_what_was_read_back(run: Run) -> None:
+    code, out, _ = run("ledger", "show", "char-lm")
+    assert code == 0
+    assert "scale ×0.25 over 50 steps  applied  step 1,490" in out
+    assert "by operator ada; LR 0.0025; too hot" in out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import click
@@ -9,6 +10,7 @@ import click
 from steersman.cli.errors import CommandError, RefusedError, UsageError
 from steersman.cli.options import daemon_option, json_option, wait_options
 
+_KINDS = ("scale", "set", "release")
 _SETTLED = frozenset({"applied", "probation", "kept", "reverted", "refused", "expired"})
 
 _HELP = """Change a job's learning rate, within the limits of its owner.
@@ -20,9 +22,21 @@ _HELP = """Change a job's learning rate, within the limits of its owner.
 """
 
 
-@click.command(name="adjust", help=_HELP, context_settings={"ignore_unknown_options": False})
+class _Command(click.Command):
+    """Takes -1 for a value, which is then refused, and not for an option that nobody knows."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """The arguments, a negative number behind a `--` so that it is one of them."""
+        for at, word in enumerate(args):
+            if at and args[at - 1] in _KINDS and re.match(r"-(\.?\d|inf)", word):
+                args = [*args[:at], *args[at + 1 :], "--", word]
+                break
+        return super().parse_args(ctx, args)
+
+
+@click.command(name="adjust", help=_HELP, cls=_Command)
 @click.argument("job")
-@click.argument("kind", metavar="KIND", type=click.Choice(["scale", "set", "release"]))
+@click.argument("kind", metavar="KIND", type=click.Choice(_KINDS))
 @click.argument("value", required=False, metavar="[VALUE]")
 @click.option(
     "--over",

@@ -80,7 +80,7 @@ def report(adjustment: views.Adjustment, json_output: bool) -> None:
     line = f"{adjustment.job}: {what(adjustment.kind, adjustment.value, adjustment.over_steps)} is {adjustment.state}"
     if adjustment.applied_step is not None and adjustment.in_force:
         line += f" at step {adjustment.applied_step:,}"
-        if said := read_back(adjustment):
+        if said := read_back(adjustment.ranks):
             line += f", read back {said}"
     click.echo(line + (f" ({adjustment.detail})" if adjustment.detail else "") + f"  [{adjustment.id}]")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from rich.console import Console, Group, RenderableType
@@ -233,18 +233,18 @@ def findings_table(findings: Sequence[views.Finding]) -> Table:
     return table
 
 
-def read_back(adjustment: views.Adjustment) -> str:
+def read_back(ranks: Mapping[str, views.ReadBack]) -> str:
     """What the optimizer said its learning rates were, on how many ranks."""
-    if not adjustment.ranks:
+    if not ranks:
         return ""
-    values = {reading.lr for reading in adjustment.ranks.values()}
+    values = {reading.lr for reading in ranks.values()}
     if len(values) > 1:
         return "ranks differ: " + "; ".join(
-            f"rank {rank} {', '.join(map(number, reading.lr))}" for rank, reading in adjustment.ranks.items()
+            f"rank {rank} {', '.join(map(number, reading.lr))}" for rank, reading in ranks.items()
         )
     lrs = next(iter(values))
     words = f"LR {', '.join(map(number, lrs[:4]))}" + (" …" if len(lrs) > 4 else "")
-    return words + (f" on {len(adjustment.ranks)} ranks" if len(adjustment.ranks) > 1 else "")
+    return words + (f" on {len(ranks)} ranks" if len(ranks) > 1 else "")
 
 
 def adjustments_table(adjustments: Sequence[views.Adjustment]) -> Group:
@@ -260,7 +260,7 @@ def adjustments_table(adjustments: Sequence[views.Adjustment]) -> Group:
             (a.state, ADJUSTMENT_STYLES.get(a.state, "")),
             f"  step {count(a.applied_step)}" if a.applied_step is not None else "",
         )
-        words = "; ".join(part for part in (f"by {a.by}" if a.by else "", read_back(a), why) if part)
+        words = "; ".join(part for part in (f"by {a.by}" if a.by else "", read_back(a.ranks), why) if part)
         parts += [head, Padding(Text(words, "dim"), (0, 0, 0, 2))]
     return Group(*parts)
 
@@ -313,20 +313,27 @@ def provenance_page(provenance: views.Provenance) -> Group:
 
 
 def ledger_table(ledger: views.Ledger) -> Group:
-    """Two lines an entry: what happened, and below it who did it and why."""
+    """Two lines an entry: what happened, and below it who did it, what was read back and why."""
     parts: list[RenderableType] = []
     for entry in ledger.entries:
         head = Text.assemble(
             f"{entry.seq:>3}  ",
             (clock(entry.time), "dim"),
-            f"  {entry.adjustment}  {entry.kind}  ",
+            f"  {entry.adjustment}  {_recorded(entry)}  ",
             (entry.state, ADJUSTMENT_STYLES.get(entry.state, "")),
             f"  step {count(entry.step)}" if entry.step is not None else "",
             (f"  {entry.hash[:12]}", "dim"),
         )
-        words = "; ".join(part for part in (f"by {entry.by}" if entry.by else "", entry.reason) if part)
+        said = (f"by {entry.by}" if entry.by else "", read_back(entry.ranks), entry.reason)
+        words = "; ".join(part for part in said if part)
         parts += [head, Padding(Text(words, "dim"), (0, 0, 0, 5))]
     return Group(*parts)
+
+
+def _recorded(entry: views.LedgerEntry) -> str:
+    value, over = entry.params.get("value"), entry.params.get("over_steps")
+    amount = float(value) if isinstance(value, (int, float)) else None
+    return what(entry.kind, amount, int(over) if isinstance(over, (int, float)) else 0)
 
 
 def ago(then: float | None, now: float) -> str:

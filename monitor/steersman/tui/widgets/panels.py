@@ -94,7 +94,7 @@ def adjustments_text(adjustments: Sequence[views.Adjustment]) -> Text:
             text.append(f", in all {factor(a.total_factor)}", DIM)
         if a.applied_step is not None:
             text.append(f" · step {count(a.applied_step)}", DIM)
-        if said := read_back(a):
+        if said := read_back(a.ranks):
             text.append(f"\n  read back {said}", GOOD if a.in_force else DIM)
         if a.detail:
             text.append(f"\n  {a.detail}")

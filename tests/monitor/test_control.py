@@ -85,6 +85,19 @@ def test_a_proposal_waits_for_a_person(policy: Policy) -> None:
     assert (command.overlay, command.over_steps, command.by_operator) == (Overlay("factor", 0.5), 10, True)
 
 
+@pytest.mark.parametrize(
+    ("policy", "words"), [(Policy.APPROVE, "before anybody decided"), (Policy.AUTO, "before it could be laid on")]
+)
+def test_the_end_of_the_job_ends_what_was_not_laid_on(policy: Policy, words: str) -> None:
+    c = control(policy)
+    c.consider(diagnosis(), at(20))
+    c.tick(21.0, 21)
+    assert c.open() is not None
+    c.tick(23.0, 22, ended=22.0)
+    (adjustment,) = c.adjustments.values()
+    assert (adjustment.state, adjustment.detail, adjustment.changed_at) == (S.EXPIRED, f"the job ended {words}", 22.0)
+
+
 def test_auto_decides_by_itself_and_says_so() -> None:
     c = control()
     c.consider(diagnosis(), at(20))

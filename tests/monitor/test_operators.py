@@ -120,6 +120,24 @@ async def test_approve_and_reject(start: Start, connect: Connect) -> None:
     )
 
 
+async def test_what_waits_when_a_job_ends_waits_no_longer(start: Start, connect: Connect) -> None:
+    daemon = await start(ScriptedRules(fire_at=frozenset({10})))
+    agent = connect(daemon)
+    await agent.open("a1", policy=types.POLICY_ADVISE)
+    await agent.batches(batch("a1", 1, ROWS))
+    await agent.all_durable("a1", 40)
+    ask = operators(agent)
+    (waiting,) = (await ask.ListAdjustments(op.ListAdjustmentsRequest(waiting=True))).adjustments
+    end = pb.JobEnd(attempt_id="a1", outcome=pb.JobEnd.OUTCOME_FINISHED, time=3_000.0)
+    await agent.send(pb.StreamRequest(job_end=end))
+    while (await ask.ListAdjustments(op.ListAdjustmentsRequest(waiting=True))).adjustments:
+        pass
+    detail = await ask.GetJob(op.GetJobRequest(job="run"))
+    (expired,) = detail.adjustments
+    assert (expired.id, expired.state) == (waiting.id, types.ADJUSTMENT_STATE_EXPIRED)
+    assert (expired.detail, detail.job.waiting_adjustments) == ("the job ended before anybody decided", 0)
+
+
 async def test_errors_have_their_codes_and_words(start: Start, connect: Connect) -> None:
     _, agent = await watched(start, connect)
     ask = operators(agent)

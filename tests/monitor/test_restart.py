@@ -84,11 +84,11 @@ def worse(step: int, factor: float) -> float:
     [
         # cut at 48, kept after its ramp of 4 and 64 points; cut again at 264, kept
         (calmer, (48, 264), ["proposed", "approved", "armed", "applied", "probation", "kept"] * 2),
-        # cut at 48, worse at once: taken back after its ramp and a few points; the next one never hears of a job
+        # cut at 48, worse at once: taken back after its ramp and a few points; the job ends before it hears of the next
         (
             worse,
             (48, 64),
-            ["proposed", "approved", "armed", "applied", "probation", "reverted", "proposed", "approved"],
+            ["proposed", "approved", "armed", "applied", "probation", "reverted", "proposed", "approved", "expired"],
         ),
     ],
 )

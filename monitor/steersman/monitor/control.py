@@ -149,10 +149,20 @@ class Control(Docket):
             if judgement is not None:
                 self._judge(judgement, now)
 
-    def tick(self, clock: float, step: int) -> None:
-        """Let expire what nobody decided or what could not be laid on in time."""
+    def tick(self, clock: float, step: int, ended: float | None = None) -> None:
+        """Let expire what nobody decided or what could not be laid on in time, or before the job ended.
+
+        Args:
+            clock: the daemon's clock now.
+            step: last step of the job.
+            ended: when the job ended; None where it has not.
+        """
         for adjustment in list(self.adjustments.values()):
-            if adjustment.deadline and clock > adjustment.deadline:
+            if ended is not None and adjustment.state in (S.PROPOSED, S.APPROVED, S.ARMED):
+                words = "anybody decided" if adjustment.state is S.PROPOSED else "it could be laid on"
+                now = Moment(step, ended, clock)
+                self._move(adjustment, S.EXPIRED, now, "daemon", f"the job ended before {words}")
+            elif adjustment.deadline and clock > adjustment.deadline:
                 now = Moment(step, clock, clock)
                 if adjustment.state is S.PROPOSED:
                     self._move(adjustment, S.EXPIRED, now, "daemon", "nobody decided within ten minutes")

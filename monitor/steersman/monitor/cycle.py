@@ -259,9 +259,9 @@ class Cycle:
 
     def _tick(self, job: Job, clock: float) -> None:
         job.release(clock)
+        job.tick(clock)
         if job.end is not None:
             return
-        job.tick(clock)
         heard = max(job.pace.heard_at, job.opened_at)
         gone = not self._listeners.connected(job.facts.attempt_id)
         if gone and clock - heard > self._settings.lost_after_s:

@@ -197,7 +197,9 @@ class Job:
 
     def tick(self, clock: float) -> None:
         """Time has passed."""
-        self.control.tick(clock, self.step)
+        # Who was lost may come back.
+        ended = self.end.time if self.end is not None and self.end.state is not JobState.LOST else None
+        self.control.tick(clock, self.step, ended)
         if self.control.changes:
             self.touched = True
 

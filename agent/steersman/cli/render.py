@@ -186,7 +186,7 @@ def diagnosis_page(job: views.Job) -> RenderableType:
     if (prescription := diagnosis.prescription) is not None:
         rows.append(
             (
-                "prescription",
+                "prescription now" if job.waiting_adjustments else "prescription",
                 f"{what(prescription.kind, prescription.value, prescription.over_steps)}: {prescription.reason}",
             )
         )

@@ -94,9 +94,15 @@ def quiet(verdict: Verdict, values: Mapping[str, Value], regime: str, needed: in
     out: list[str] = []
     if values["blanked"]:
         out.append(f"{values['since_regime']:.0f} points since the last change ({regime}): too early to judge.")
-    i, i_lo, c, up = values["i"], values["i_lo"], values["c"], values["up"]
-    if i is not None and i_lo is not None:
-        out.append(f"The loss improves by {i:.3f} nats per e-fold of steps (at least {i_lo:.3f}).")
+    i, i_lo, i_up, c, up = values["i"], values["i_lo"], values["i_up"], values["c"], values["up"]
+    if i is not None and i_lo is not None and i_up is not None:
+        if i_lo > 0.0:
+            out.append(f"The loss improves by {i:.3f} nats per e-fold of steps (at least {i_lo:.3f}).")
+        elif i_up < 0.0:
+            out.append(f"The loss rises by {-i:.3f} nats per e-fold of steps (at least {-i_up:.3f}).")
+        else:
+            words = f"it may rise by {-i_lo:.3f} or fall by {i_up:.3f} nats per e-fold of steps"
+            out.append(f"The loss is too noisy to say whether it falls: {words}.")
     if c is not None:
         out.append(f"Successive steps have a mean cosine of {c:+.3f}.")
     else:

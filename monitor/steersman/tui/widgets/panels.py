@@ -68,7 +68,7 @@ def diagnosis_text(job: views.Job) -> Text:
         if job.lr is not None:
             text.append(f", it is {number(job.lr, 3)}", DIM)
     if (prescription := diagnosis.prescription) is not None:
-        text.append("\nprescribed ", DIM).append(
+        text.append("\nprescribed now " if job.waiting_adjustments else "\nprescribed ", DIM).append(
             what(prescription.kind, prescription.value, prescription.over_steps), "bold"
         )
     for sentence in diagnosis.evidence_for:

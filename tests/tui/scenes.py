@@ -23,6 +23,8 @@ class ScriptedFeed:
     script: Sequence[Update]
     curves: Mapping[tuple[str, str], Points] = field(default_factory=dict)
     events: Mapping[str, tuple[views.Event, ...]] = field(default_factory=dict)
+    ended: Sequence[views.Job] = ()
+    """Jobs that are not told of by themselves."""
     refusal: str = ""
     decided: list[tuple[str, str]] = field(default_factory=list)
     asked: list[tuple[str, str, int]] = field(default_factory=list)
@@ -41,6 +43,8 @@ class ScriptedFeed:
         raise FeedError(f"there is no job {name}")
 
     async def detail(self, job: str) -> views.JobDetail:
+        if old := [known for known in self.ended if known.name == job]:
+            return views.JobDetail(old[0])
         known = self._job(job)
         return views.JobDetail(known.job, known.adjustments, self.events.get(job, ()))
 

@@ -206,3 +206,42 @@ async def test_a_thousand_jobs_write_only_the_cells_in_sight(monkeypatch: pytest
         await until(pilot, lambda: bool(written), "cells")
         await asyncio.sleep(0)
         assert len(set(written)) < 60
+
+
+async def test_a_scrolled_table_may_be_made_narrower_and_keeps_its_job() -> None:
+    jobs = [scenes.job(f"job-{i:04d}") for i in range(60)]
+    app = dashboard(scenes.ScriptedFeed([Connected(scenes.DAEMON), *map(JobUpdate, jobs), Ready()]))
+    async with app.run_test(size=(120, 30)) as pilot:
+        await opened(pilot, app)
+        table = app.screen.query_one(JobTable)
+        await pilot.press(*["j"] * 45)
+        await until(pilot, lambda: table.selected == "job-0045" and table.scroll_y > 0, "the 46th job")
+        for width in (70, 150, 90):
+            await pilot.resize_terminal(width, 30)
+            await until(pilot, lambda: table.row_count == 60, "all rows")
+            assert table.selected == "job-0045"
+
+
+async def test_the_cursor_is_on_what_comes_first_until_somebody_moves_it() -> None:
+    late = replace(scenes.job("b"), started_at=1.0)
+    feed = scenes.ScriptedFeed([Connected(scenes.DAEMON), JobUpdate(late), Ready()])
+    app = dashboard(feed)
+    async with app.run_test(size=(120, 30)) as pilot:
+        await opened(pilot, app)
+        table = app.screen.query_one(JobTable)
+        feed.more.put_nowait(JobUpdate(replace(late, name="a", started_at=2.0)))
+        await until(pilot, lambda: table.row_count == 2, "two jobs")
+        assert table.selected == "a"
+        await pilot.press("j")
+        feed.more.put_nowait(JobUpdate(replace(late, name="c", started_at=3.0)))
+        await until(pilot, lambda: table.row_count == 3, "three jobs")
+        assert table.selected == "b"
+
+
+async def test_a_job_that_ended_long_ago_is_asked_for() -> None:
+    feed = scenes.ScriptedFeed([Connected(scenes.DAEMON), JobUpdate(scenes.job("new")), Ready()])
+    feed.ended = [scenes.job("old")]
+    app = dashboard(feed, "old")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.board.job("old") is not None, "the old job")
+        await until(pilot, lambda: "old" in text_of(app, "#job-line"), "its line")

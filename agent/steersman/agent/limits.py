@@ -69,7 +69,7 @@ class Limits:
         for key in given:
             if key not in names:
                 near = difflib.get_close_matches(str(key), names, 1)
-                meant = f"; did you mean {near[0]!r}?" if near else ""
+                meant = f"; did you mean {near[0]!r}?" if near else "."
                 raise ValueError(f"{key!r} is no limit{meant} Limits are {', '.join(names)}.")
         return cls(**given)
 
@@ -92,7 +92,7 @@ def check_policy(policy: str) -> str:
     """
     if policy not in POLICIES:
         near = difflib.get_close_matches(str(policy), POLICIES, 1)
-        meant = f"; did you mean {near[0]!r}?" if near else ""
+        meant = f"; did you mean {near[0]!r}?" if near else "."
         raise ValueError(f"{policy!r} is no policy{meant} Policies are {', '.join(POLICIES)}.")
     return policy
 

@@ -16,7 +16,7 @@ from steersman.cli.chart import Chart
 from steersman.tui.board import Board
 from steersman.tui.curves import JobCurves, marks
 from steersman.tui.decision import Decision, approval, rejection, reversal
-from steersman.tui.feed import Feed, FeedError
+from steersman.tui.feed import Feed, FeedError, JobUpdate
 from steersman.tui.palette import DIM
 from steersman.tui.screens.base import BoardScreen
 from steersman.tui.screens.confirm import ConfirmScreen
@@ -69,8 +69,9 @@ class JobScreen(BoardScreen):
         job = self.board.job(self._job)
         line = self.query_one("#job-line", Static)
         if job is None:
-            asked = f" the daemon knows no job {self._job}" if self.board.ready else " asking the daemon …"
-            line.update(Text(asked, DIM))
+            line.update(Text(" asking the daemon …", DIM))
+            if self.board.ready:
+                self.look_up()
             return
         line.update(job_line(job, self.size.width))
         adjustments = self.board.adjustments(job.name)
@@ -81,6 +82,17 @@ class JobScreen(BoardScreen):
             self._curves = JobCurves(job.name, job.attempt_id, 2 * self.size.width)
         if self.board.connected:
             self.fetch(self._curves)
+
+    @work(exclusive=True, group="job")
+    async def look_up(self) -> None:
+        """Asks for a job that ended too long ago to be among those that are told of by themselves."""
+        try:
+            detail = await self._feed.detail(self._job)
+        except FeedError as error:
+            self.query_one("#job-line", Static).update(Text(f" {error}", DIM))
+            return
+        self.board.apply(JobUpdate(detail.job, detail.adjustments))
+        self.show_board()
 
     def waiting_line(self) -> Text | None:
         """What has to be decided here, with the keys that decide it."""

@@ -109,6 +109,8 @@ class JobTable(DataTable[Text]):
         self._columns: tuple[Column, ...] = ()
         self._jobs: list[views.Job] = []
         self._shown: dict[tuple[str, str], tuple[str, str]] = {}
+        self._left_on: str | None = None
+        self._moved = False
 
     @property
     def selected(self) -> str | None:
@@ -118,8 +120,9 @@ class JobTable(DataTable[Text]):
         return self._jobs[self.cursor_row].name
 
     def show(self, jobs: Sequence[views.Job]) -> None:
-        """Shows these jobs in this order."""
+        """Shows these jobs in this order; the cursor is on the first, or on its job once somebody has moved it."""
         selected = self.selected
+        self._moved = self._moved or selected != self._left_on
         before = [job.name for job in self._jobs]
         self._jobs = list(jobs)
         names = [job.name for job in jobs]
@@ -144,16 +147,19 @@ class JobTable(DataTable[Text]):
             place = {name: i for i, name in enumerate(names)}
             self.sort("name", key=lambda text: place.get(text.plain, len(place)))
         self._write_visible()
-        if selected in names and self.selected != selected:
-            self.move_cursor(row=names.index(selected), animate=False)
+        wanted_row = names.index(selected) if self._moved and selected in names else 0
+        if names and (not self._moved or selected in names) and self.cursor_row != wanted_row:
+            self.move_cursor(row=wanted_row, animate=False)
+        self._left_on = self.selected
 
     def _write_visible(self) -> None:
         top = max(0, int(self.scroll_y) - 1)
         for job in self._jobs[top : top + max(1, self.size.height) + 2]:
             for column in self._columns:
-                value = cell(job, column)
-                if self._shown.get((job.name, column.key)) != value:
-                    self._shown[(job.name, column.key)] = value
+                place, value = (job.name, column.key), cell(job, column)
+                # Textual scrolls while the table is being built anew: a row that is not there yet is written with it.
+                if self._shown.get(place, value) != value:
+                    self._shown[place] = value
                     self.update_cell(job.name, column.key, _text(value), update_width=False)
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:

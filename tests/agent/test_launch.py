@@ -104,6 +104,15 @@ async def test_without_a_daemon_the_job_ends_as_ever_and_a_later_daemon_gets_all
     assert seen.skipped == 0
 
 
+async def test_without_a_daemon_and_a_place_to_write_it_is_said_where_rows_are(home: Home, script: Path) -> None:
+    code, out, err = await home.done(
+        *("run", "--daemon", "127.0.0.1:1", "--", PY, str(script), "60", "0"), XDG_STATE_HOME="/proc/nowhere"
+    )
+    assert (code, out) == (0, "on the way\ntrained\n")
+    assert "the job runs on, its rows are kept in the agent's memory, because they could not be written" in err
+    assert "until one does, 60 rows wait in the agent's memory" in err
+
+
 async def test_a_daemon_and_an_agent_killed_in_mid_run_lose_nothing(
     home: Home, script: Path, daemon: FakeTelemetry, until: Until
 ) -> None:

@@ -238,8 +238,13 @@ class Launcher:
         reply = self._query()
         if reply and not reply.get("connected") and not self._said_unreachable:
             self._said_unreachable = True
-            where = reply.get("spool") or self._places.spools(self._launch.daemon)
-            self._say(f"{self._missing(reply)}: the job runs on, its rows are kept in {where}")
+            self._say(f"{self._missing(reply)}: the job runs on, its rows are kept in {self._where(reply)}")
+
+    def _where(self, reply: dict[str, Any]) -> str:
+        """Where rows are that the daemon does not have yet."""
+        if reply.get("unwritten"):
+            return f"the agent's memory, because they could not be written to disk: {reply['unwritten']}"
+        return str(reply.get("spool") or self._places.spools(self._launch.daemon))
 
     def _missing(self, reply: dict[str, Any]) -> str:
         """Why no daemon takes rows: nobody is there, or whoever is there will not speak with us."""
@@ -282,14 +287,12 @@ class Launcher:
             self._say(f"the daemon did not take this job: {reply['refused']}")
         unsent = int(reply.get("unsent_rows") or 0)
         if not reply.get("durable") and unsent:
-            where = reply.get("spool") or self._places.spools(self._launch.daemon)
+            where = self._where(reply)
             if reply.get("connected"):
-                self._say(
-                    f"{unsent} rows are not yet on the daemon's disk; the agent goes on sending (kept in {where})"
-                )
+                self._say(f"{unsent} rows are not yet on the daemon's disk; the agent goes on sending; kept in {where}")
             else:
                 self._said_unreachable = True
-                self._say(f"{self._missing(reply)}: {unsent} rows wait in {where} until one does")
+                self._say(f"{self._missing(reply)}: until one does, {unsent} rows wait in {where}")
         elif not reply.get("connected") and not self._said_unreachable:
             self._say(f"{self._missing(reply)}: how the job ended is kept and sent when one does")
 

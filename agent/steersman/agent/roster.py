@@ -260,6 +260,7 @@ class Roster:
             "refused": next((d.refused for d in deliveries if d.refused), ""),
             "turned_away": self._line.turned_away if self._line else "",
             "spool": str(attempt.folder),
+            "unwritten": next((a.spool.unwritten for a in family if a.spool.unwritten), ""),
         }
 
     def _job_welcome(self, welcome: telemetry_pb2.JobWelcome) -> None:

@@ -316,6 +316,11 @@ class Spool:
                     kept.append(entry)
             self._entries[rank] = kept
 
+    @property
+    def unwritten(self) -> str:
+        """Why what it keeps would be lost with this process; empty where it is on disk."""
+        return self.last_failure if self._in_memory or not self.folder.exists() else ""
+
     def _failed(self, error: OSError) -> None:
         self.failures += 1
         self.last_failure = f"{error.strerror or error} ({self.folder})"

@@ -10,7 +10,8 @@ from cel_expr_python import cel
 
 from steersman.rules.features.catalogue import FeatureName
 from steersman.rules.language.document import did_you_mean
-from steersman.rules.language.expression import ExpressionError, parse
+from steersman.rules.language.expression import parse
+from steersman.rules.language.words import LanguageError
 
 _ERROR = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
 _UNKNOWN = re.compile(r"undeclared reference to '([^']*)'")
@@ -32,7 +33,7 @@ class Checker:
         """What is wrong with an expression: line and column from 1 and a sentence each; nothing where it is right."""
         try:
             parse(source)
-        except ExpressionError as error:
+        except LanguageError as error:
             head = source[: error.at]
             return [(head.count("\n") + 1, error.at - (head.rfind("\n") + 1) + 1, error.text)]
         try:

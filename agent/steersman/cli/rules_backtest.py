@@ -87,7 +87,7 @@ def command(
     if healthy is not None:
         from steersman.rules.backtest.healthy import write
 
-        write(healthy, backtest.rule_scores(), backtest.judged())
+        write(healthy, *backtest.healthy())
     if as_json:
         from steersman.cli.jsonform import dumps
 

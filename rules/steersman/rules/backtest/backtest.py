@@ -64,6 +64,12 @@ class Backtest:
         """One score a verdict."""
         return score_verdicts(self.judged(second))
 
+    def healthy(self) -> tuple[int, int, dict[str, tuple[int, int]]]:
+        """Healthy runs, their optimizer steps, and by rule on how many of them it fired and how often in all."""
+        found = [o for o, label in self.judged() if label.healthy]
+        rules = {s.name: (s.healthy_runs.count, s.healthy_steps.count) for s in self.rule_scores()}
+        return len(found), sum(o.steps for o in found), rules
+
     def comparison(self) -> Comparison | None:
         """Both sets on the same runs; None where there is only one."""
         if self.against is None:

@@ -28,7 +28,7 @@ def test_check_is_silent_on_what_is_right(tmp_path: Path) -> None:
         "rules:\n  - {rule: a, expr: up > 0.5, severity: info, verdict: diverged, explain: 'up {up:.2f}'}\n"
     )
     result = CliRunner().invoke(command, ["check", str(file)])
-    assert (result.exit_code, result.output) == (0, "1 rules, no mistake\n")
+    assert (result.exit_code, result.output) == (0, "1 rule, no mistake\n")
 
 
 @pytest.mark.parametrize("flag", ["--explain", "--json"])

@@ -87,7 +87,7 @@ def test_a_file_that_is_no_text_and_a_folder_without_rules_are_mistakes(tmp_path
         load_pack([tmp_path / "none", tmp_path / "latin.yaml"])
     assert [m.text for m in caught.value.mistakes] == [
         "the folder has no *.yaml file",
-        "cannot be read: it is not UTF-8 text",
+        "cannot be read: it is not UTF-8 text, found the byte 0xe9",
     ]
 
 

@@ -174,7 +174,7 @@ class RuleFile(TreeReader):
         found = _HOLD.match(node.value) if isinstance(node, yaml.ScalarNode) else None
         if found is None:
             shown = node.value if isinstance(node, yaml.ScalarNode) else "a list or mapping"
-            self.wrong(node, f"bad duration {shown!r}: write a number of points or checks, such as '12 points'")
+            self.wrong(node, f"bad duration {shown!r}: write up to 999999 points or checks, such as '12 points'")
             return Hold()
         return Hold(int(found[1]), found[2].startswith("check"))
 

@@ -9,7 +9,7 @@ from typing import Any
 from cel_expr_python import cel
 
 from steersman.rules.features.catalogue import FeatureName
-from steersman.rules.language.document import did_you_mean
+from steersman.rules.language.document import did_you_mean, place_of
 from steersman.rules.language.expression import parse
 from steersman.rules.language.words import LanguageError
 
@@ -34,8 +34,7 @@ class Checker:
         try:
             parse(source)
         except LanguageError as error:
-            head = source[: error.at]
-            return [(head.count("\n") + 1, error.at - (head.rfind("\n") + 1) + 1, error.text)]
+            return [(*place_of(source, error.at), error.text)]
         try:
             kind = self._environment().compile(source).return_type().name()
         except RuntimeError as error:

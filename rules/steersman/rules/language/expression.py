@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -64,6 +65,10 @@ class Binary:
 Node = Number | Truth | Name | Known | Unary | Binary
 
 _POWER = {"||": 1, "&&": 2, "==": 4, "!=": 4, "<": 4, "<=": 4, ">": 4, ">=": 4, "+": 5, "-": 5, "*": 6, "/": 6}
+_RESERVED = (
+    "as", "break", "const", "continue", "else", "for", "function", "if", "import", "in", "let", "loop", "namespace",
+    "null", "package", "return", "var", "void", "while",
+)  # fmt: skip
 _MEANT = {"and": "write &&", "or": "write ||", "not": "write !"}
 
 
@@ -163,7 +168,7 @@ class _Parser:
         if depth > 30:
             raise LanguageError(at, "nested deeper than 30, which is the most allowed")
         if kind == "number":
-            return Number(float(word))
+            return self.number(word, at)
         if word in ("!", "-"):
             return Unary(word, self.unary(depth + 1))
         if word == "(":
@@ -175,8 +180,18 @@ class _Parser:
                 return Truth(word == "true")
             if self.peek() == "(":
                 return self.call(word, at)
+            if word in _RESERVED:
+                raise LanguageError(at, f"{word!r} is a word of CEL itself and no feature")
             return Name(word)
         raise LanguageError(at, f"found {word!r} where a value is expected")
+
+    def number(self, word: str, at: int) -> Number:
+        whole, dot, rest = word.partition(".")
+        if dot and not rest[:1].isdigit():
+            raise LanguageError(at, f"a digit is missing after the point: write {whole}.0{rest}, not {word}")
+        if not math.isfinite(float(word)):
+            raise LanguageError(at, f"{word!r} is too large for a number")
+        return Number(float(word))
 
     def call(self, word: str, at: int) -> Node:
         if word != "known":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 
@@ -96,6 +97,13 @@ def _follows(pieces: list[Piece], item: Piece, token: Word) -> None:
         )
 
 
+def _finite(word: str, at: int) -> float:
+    value = float(word)
+    if not math.isfinite(value):
+        raise LanguageError(at, f"{word!r} is too large for a number")
+    return value
+
+
 class _Item:
     """Reads one item, word by word."""
 
@@ -118,7 +126,7 @@ class _Item:
             item = self.trend()
         elif alone and _NUMBER.match(first):
             self.k = 1
-            item = Trend(float(first), None, None)
+            item = Trend(_finite(first, self.tokens[0].at), None, None)
         else:
             item = self.values()
         if self.k < len(self.tokens):
@@ -140,9 +148,7 @@ class _Item:
     def number(self, after: str) -> float:
         if not _NUMBER.match(self.peek()):
             raise LanguageError(self.at(), f"expected a number after {after!r}, {self.found()}")
-        value = float(self.peek())
-        if not abs(value) < float("inf"):
-            raise LanguageError(self.at(), f"{self.peek()!r} is too large for a number")
+        value = _finite(self.peek(), self.at())
         self.k += 1
         return value
 
@@ -169,8 +175,9 @@ class _Item:
             raise LanguageError(
                 self.at(), f"expected a share such as '3%' or a plain number after {after!r}, {self.found()}"
             )
+        size = _finite(number, self.at())
         self.k += 1
-        return Noise(float(number) / 100.0 if relative else float(number), relative)
+        return Noise(size / 100.0 if relative else size, relative)
 
     def place(self, after: str) -> Place:
         if self.taken("at"):
@@ -233,7 +240,7 @@ class _Item:
             if found["start"] == "_":
                 out += [None] * (times if found["times"] else 1)
             else:
-                start, step = float(found["start"]), float(found["step"] or 0.0)
+                start, step = _finite(found["start"], token.at), _finite(found["step"] or "0", token.at)
                 out += [start + step * k for k in range(times + 1)]
             self.k += 1
         return Values(tuple(out))
@@ -256,9 +263,10 @@ class _Item:
         number = word[1:] if word[:1] == "x" else word
         if not _NUMBER.match(number) or word[:1] not in ("x", "+", "-"):
             raise LanguageError(at, f"expected 'x3' (times three) or '+0.5' after 'spike', {self.found()}")
+        size = _finite(number, at)
         self.k += 1
         times = word[0] == "x"
-        return Spike(float(number) if times else 1.0, 0.0 if times else float(number), self.place("spike"))
+        return Spike(size if times else 1.0, 0.0 if times else size, self.place("spike"))
 
     def value(self) -> Override:
         number = self.number("value")

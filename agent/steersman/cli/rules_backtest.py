@@ -126,5 +126,7 @@ def _replay(backtest: object, runs: tuple[Path, ...], book: LabelBook, unsure: L
                     backtest.add(recording, book.find(recording))
     for source, reason in backtest.unreadable.items():
         click.echo(f"steersman: {source}: {reason}: left out", err=True)
+    for rule, times in backtest.stopped().items():
+        click.echo(f"steersman: the rule {rule} was too slow, and stopped, on {plural(times, 'run')}", err=True)
     if left_out:
         click.echo(f"steersman: {plural(left_out, 'run')} left out whose label is not sure enough", err=True)

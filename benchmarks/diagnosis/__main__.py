@@ -23,10 +23,12 @@ from benchmarks.diagnosis.page import HALVES, into, section
 from benchmarks.diagnosis.sweep import SweepRun
 from benchmarks.diagnosis.targets import table
 
+from steersman.rules.backtest import healthy
+from steersman.rules.packs import shipped_pack
+
 HERE = Path(__file__).parent
 DOCS = HERE.parent.parent / "docs"
 RESULTS = HERE / "results.json"
-RATES = HERE / "healthy_rates.json"
 PARTS = ("corpus", "sweep", "faults", "counterfactual", "cost")
 QUICK = [("Q", "sgdm"), ("LR", "adam"), ("M1", "adamw"), ("MF", "rmsprop"), ("AE", "adam"), ("AE", "adagrad")]
 """Pairs of a short look: cheap ones, of both halves."""
@@ -64,7 +66,7 @@ def measure(parts: Sequence[str], processes: int, seeds: int, results: dict[str,
         elif name == "faults":
             faults.make(processes)
             found = faults_part.measure(pairs, processes)
-            RATES.write_text(json.dumps(found["healthy_rates"]["all"], indent=1) + "\n")
+            healthy.write(shipped_pack() / healthy.NAME, **found["healthy_rates"])
             results[name] = found
         elif name == "counterfactual":
             results[name] = counterfactual.measure(processes, SEEDS[:seeds])

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.diagnosis import cache, sweep
+from benchmarks.diagnosis.bootstrap import bootstrap
 from benchmarks.diagnosis.branches import OCTAVES, SEEDS, State, states
 from benchmarks.diagnosis.share import share
-from benchmarks.diagnosis.statistics import bootstrap
 from benchmarks.diagnosis.tasks import TASKS
 
 import steersman.rules.engine

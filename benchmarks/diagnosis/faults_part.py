@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from benchmarks.diagnosis.faults import FAULTS, FaultRun, load_faults
-from benchmarks.diagnosis.listen import Heard, listen_all
+from benchmarks.diagnosis.listen import Heard, listen_all, pack
 from benchmarks.diagnosis.peers.detectors import SPIKES
 from benchmarks.diagnosis.peers.view import view
 from benchmarks.diagnosis.share import per_thousand, share
@@ -80,19 +80,14 @@ def disguised(recording: Recording, way: str) -> Recording:
 DISGUISES = ("every 10", "every 50", "loss + 100", "loss below 0")
 
 
-def healthy_rates(runs: Sequence[Healthy]) -> dict[str, dict[str, float]]:
-    """How often each rule fires on runs that are well."""
-    rules = sorted({f.rule for run in runs for f in run.heard.fired})
-    steps = sum(run.heard.rows for run in runs)
-    out = {}
-    for rule in rules:
-        times = [sum(f.rule == rule for f in run.heard.fired) for run in runs]
-        out[rule] = {
-            "fired": sum(t > 0 for t in times),
-            "runs": len(runs),
-            "per_1000_steps": round(1000.0 * sum(times) / steps, 4),
-        }
-    return out
+def healthy_rates(runs: Sequence[Healthy]) -> dict[str, Any]:
+    """How often each rule fires on runs that are well, as `steersman.rules.backtest.healthy.write` takes it."""
+    times = {rule.name: [sum(f.rule == rule.name for f in run.heard.fired) for run in runs] for rule in pack().rules}
+    return {
+        "runs": len(runs),
+        "steps": sum(run.heard.rows for run in runs),
+        "rules": {rule: (sum(t > 0 for t in each), sum(each)) for rule, each in times.items()},
+    }
 
 
 def _spike_table(pairs: Sequence[Pair], healthy: Sequence[Healthy]) -> dict[str, Any]:
@@ -155,7 +150,7 @@ def measure(sweep: Sequence[tuple[SweepRun, Heard]], processes: int = 2) -> dict
     fine = [(run, h) for run, h in sweep if run.label == "ok"]
     masks = [(disguised(run.recording, way), run.held_out, way) for run, _ in fine[::3] for way in DISGUISES]
     masked = listen_all([m[0] for m in masks], processes)
-    out: dict[str, Any] = {"healthy_rates": {}}
+    out: dict[str, Any] = {}
     for half in ("tuning", "held out"):
         held = half == "held out"
         plain = [Healthy(run.recording.name, h, run.recording, held) for run, h in fine if run.half == half]
@@ -164,8 +159,6 @@ def measure(sweep: Sequence[tuple[SweepRun, Heard]], processes: int = 2) -> dict
         twins = [Healthy(run.recording.name, h, run.recording, held) for run, h in pairs if not run.fault]
         planned = [Healthy(run.fault, h, run.recording, held) for run, h in pairs if run.fault.startswith("plan:")]
         worn = [Healthy(way, h, r, held) for (r, h_out, way), h in zip(masks, masked, strict=True) if h_out == held]
-        rates = healthy_rates([*plain, *twins, *planned])
-        out["healthy_rates"][half] = rates
         hard = {}
         for name in dict.fromkeys(run.name for run in [*planned, *worn]):
             some = [run for run in [*planned, *worn] if run.name == name]
@@ -184,5 +177,5 @@ def measure(sweep: Sequence[tuple[SweepRun, Heard]], processes: int = 2) -> dict
     everything = [Healthy(run.recording.name, h, run.recording, run.held_out) for run, h in fine] + [
         Healthy(run.fault, h, run.recording, run.held_out) for run, h in every if _kind(run) == "plan"
     ]
-    out["healthy_rates"]["all"] = healthy_rates(everything)
+    out["healthy_rates"] = healthy_rates(everything)
     return out

@@ -18,13 +18,14 @@ def section(results: Entry) -> str:
         "",
         "## What was measured",
         "",
-        f"Written by `make bench-diagnosis` ({results.get('when', '')}, {results.get('machine', '')}); nothing in this "
-        "part was typed in. It trains small jobs whose truth is known by what they end in, feeds their rows to the "
-        "engine that watches live jobs, and to others' published formulas in our own code. Thresholds are tuned on the "
-        "tuning half alone: the held-out half has tasks (a residual net with layer normalisation, an autoencoder) and "
-        "optimizers (Adagrad, Adadelta, AdamW with beta2 .95) that no rule was tuned on. Shares have exact "
-        "(Clopper-Pearson) 95 % intervals; runs of one task and optimizer resemble each other, so that where it says "
-        "*clusters* the interval draws whole pairs of task and optimizer anew, and is the one to believe.",
+        f"Written by `make bench-diagnosis` ({results.get('when', '')}, {results.get('machine', '')}); nothing in "
+        "this part was typed in. It trains small jobs whose truth is known by what they end in, feeds their rows to "
+        "the engine that watches live jobs, and to others' published formulas in our own code. Thresholds are tuned "
+        "on the tuning half alone: the held-out half has tasks (a residual net with layer normalisation, an "
+        "autoencoder) and optimizers (Adagrad, Adadelta, AdamW with beta2 .95) that no rule was tuned on. Shares "
+        "have exact (Clopper-Pearson) 95 % intervals; runs of one task and optimizer resemble each other, so that "
+        "where it says *clusters* the interval draws whole pairs of task and optimizer anew, and is the one to "
+        "believe.",
         "",
     ]
     for name, (title, write) in SECTIONS.items():
@@ -61,6 +62,11 @@ def pct(f: Entry | None, clusters: bool = True) -> str:
     return text + ")"
 
 
+def _head(*columns: str) -> list[str]:
+    """The first two lines of a table."""
+    return [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+
+
 def _rate(f: Entry) -> str:
     low, high = f["exact"]
     return f"{f['rate']:.3f} ({f['k']} in {f['steps']:,}; {low:.3f} to {high:.3f})"
@@ -70,8 +76,7 @@ def _targets(entry: Entry) -> list[str]:
     lines = [
         "Aims are those that were set before anything was tuned. A figure that misses its aim is printed all the same.",
         "",
-        "| what | aim | tuning half | held-out half |",
-        "|---|---|---|---|",
+        *_head("what", "aim", "tuning half", "held-out half"),
     ]
     return lines + [f"| {row['what']} | {row['aim']} | {row['tuning']} | {row['held out']} |" for row in entry["rows"]]
 
@@ -80,13 +85,11 @@ def _corpus(entry: Entry) -> list[str]:
     if "left out" in entry:
         return [f"Left out: {entry['left out']}."]
     lines = [
-        f"{entry['runs']} published logs with loss, norm and learning rate alone, labelled by hand: "
-        f"{entry['found']} of {entry['faults']} faults found, {entry['false_alarms']} of {entry['healthy']} "
-        f"healthy runs "
-        f"called faulty, {entry['healthy_with_critical_finding']} of them with a critical finding.",
+        f"{entry['runs']} published logs with loss, norm and learning rate alone, labelled by hand: {entry['found']} "
+        f"of {entry['faults']} faults found, {entry['false_alarms']} of {entry['healthy']} healthy runs called "
+        f"faulty, {entry['healthy_with_critical_finding']} of them with a critical finding.",
         "",
-        "| label | found |",
-        "|---|---|",
+        *_head("label", "found"),
     ]
     return lines + [f"| {label} | {share} |" for label, share in entry["recall_by_label"].items()]
 
@@ -94,10 +97,9 @@ def _corpus(entry: Entry) -> list[str]:
 def _sweep(entry: Entry) -> list[str]:
     lines = [
         "Every task with every optimizer at 14 learning rates a factor of two apart, up to three seeds, 1,000 steps: "
-        "2 % warm-up, constant, linear decay over the last fifth. A run is *fine* where it ends within 0.05 "
-        "nats of the "
-        "best of its pair, and its learning rate is *wrong* where it ends more than 0.2 nats above; between the two it "
-        "counts as neither. Losses below 1 % of the first count as 1 %.",
+        "2 % warm-up, constant, linear decay over the last fifth. A run is *fine* where it ends within 0.05 nats of "
+        "the best of its pair, and its learning rate is *wrong* where it ends more than 0.2 nats above; between the "
+        "two it counts as neither. Losses below 1 % of the first count as 1 %.",
         "",
     ]
     for half in HALVES:
@@ -108,8 +110,7 @@ def _sweep(entry: Entry) -> list[str]:
         lines += [
             f"**{half.capitalize()} half** ({counts}). Said by a quarter of the run:",
             "",
-            "| said | by | too low | fine | within 2x of the best | too high |",
-            "|---|---|---|---|---|---|",
+            *_head("said", "by", "too low", "fine", "within 2x of the best", "too high"),
         ]
         for verdict in ("lr_too_low", "lr_too_high"):
             for way in ("diagnosis", "rules"):
@@ -124,8 +125,7 @@ def _sweep(entry: Entry) -> list[str]:
             "",
             f"![said over the distance from the best](images/diagnosis-{half.replace(' ', '-')}.svg)",
             "",
-            "| task or optimizer | too low found | too high found |",
-            "|---|---|---|",
+            *_head("task or optimizer", "too low found", "too high found"),
         ]
         low, high = d["lr_too_low"]["by task"], d["lr_too_high"]["by task"]
         for name in dict.fromkeys([*low, *high]):
@@ -135,16 +135,17 @@ def _sweep(entry: Entry) -> list[str]:
     return lines
 
 
+NEARER = "nearer than the run's own"
+
+
 def _recommended(entry: Entry) -> list[str]:
     lines = [
-        "Of runs whose learning rate is wrong, the value recommended by a quarter of the run, against the "
-        "middle of the "
-        "learning rates that end within 0.01 nats of the best.",
+        "Of runs whose learning rate is wrong, the value recommended by a quarter of the run, against the middle of "
+        "the learning rates that end within 0.01 nats of the best.",
         "",
-        "| half | within x4 | of runs too low | of runs too high | abstains | interval holds the best | nearer "
-        "than the "
-        "run's own |",
-        "|---|---|---|---|---|---|---|",
+        *_head(
+            "half", "within x4", "of runs too low", "of runs too high", "abstains", "interval holds the best", NEARER
+        ),
     ]
     for half in HALVES:
         if half in entry:
@@ -156,22 +157,16 @@ def _recommended(entry: Entry) -> list[str]:
     return lines
 
 
-NEARER = "nearer than the run's own"
-
-
 def _calibration(entry: Entry) -> list[str]:
     lines = [
         "How often *healthy*, *too low* and *too high* are right at a quarter of the run, by the confidence stated. "
         "*Too low* is right where the run ends more than 0.05 nats above the best at a rate below it; *healthy* "
-        "where it "
-        "ends within 0.2 nats of it. The mix of runs is the sweep's, in which most learning rates are wrong: do "
-        "not read "
-        "these as the odds in your own jobs.",
+        "where it ends within 0.2 nats of it. The mix of runs is the sweep's, in which most learning rates are "
+        "wrong: do not read these as the odds in your own jobs.",
         "",
         "![stated confidence and how often it was right](images/diagnosis-calibration.svg)",
         "",
-        "| half | confidence from | right |",
-        "|---|---|---|",
+        *_head("half", "confidence from", "right"),
     ]
     for half in HALVES:
         for row in entry.get(half, {}).get("calibration", []):
@@ -181,12 +176,10 @@ def _calibration(entry: Entry) -> list[str]:
 
 def _plateau(entry: Entry) -> list[str]:
     lines = [
-        "Before the planned decay. *Improving*: the mean log-loss fell by more than 0.05 from the second "
-        "quarter of the "
-        "run to the third; *flat*: it moved by less than 0.01.",
+        "Before the planned decay. *Improving*: the mean log-loss fell by more than 0.05 from the second quarter of "
+        "the run to the third; *flat*: it moved by less than 0.01.",
         "",
-        "| who | tuning: improving, flagged | flat, caught | held out: improving, flagged | flat, caught |",
-        "|---|---|---|---|---|",
+        *_head("who", "tuning: improving, flagged", "flat, caught", "held out: improving, flagged", "flat, caught"),
     ]
     for name in entry[next(h for h in HALVES if h in entry)]["plateau"]:
         cells = [pct(entry[h]["plateau"][name][c]) for h in HALVES if h in entry for c in ("improving", "flat")]
@@ -197,10 +190,9 @@ def _plateau(entry: Entry) -> list[str]:
 def _faults(entry: Entry) -> list[str]:
     lines = [
         "Faults are put into jobs that run at half of their best learning rate, each beside a twin that saw the same "
-        "batches. A fault counts only where it had an effect. A *spike* rose by more than 3 sd of the twin's noise and "
-        "0.05 nats, and is found within 10 steps; *lasting* harm stands 1.5 sd above the twin on average over "
-        "50 steps, "
-        "and is found within 100. False alarms are counted on runs that end fine and on the twins.",
+        "batches. A fault counts only where it had an effect. A *spike* rose by more than 3 sd of the twin's noise "
+        "and 0.05 nats, and is found within 10 steps; *lasting* harm stands 1.5 sd above the twin on average over 50 "
+        "steps, and is found within 100. False alarms are counted on runs that end fine and on the twins.",
         "",
     ]
     for half in HALVES:
@@ -209,19 +201,24 @@ def _faults(entry: Entry) -> list[str]:
         lines += [
             f"**{half.capitalize()} half.**",
             "",
-            "| who | spikes found | delay | lasting harm found | delay, median (90 %) | false alarms per 1,000 steps |",
-            "|---|---|---|---|---|---|",
+            *_head(
+                "who",
+                "spikes found",
+                "delay",
+                "lasting harm found",
+                "delay, median (90 %)",
+                "false alarms per 1,000 steps",
+            ),
         ]
         for name, f in entry[half]["table"].items():
             s, t = f["spike"], f["sustained"]
             lines.append(
-                f"| {name} | {pct(s)} | {_delay(s)} | {pct(t)} | {_delay(t)} ({_delay(t, 'delay 90 %')}) "
-                f"| {_rate(f['false'])} |"
+                f"| {name} | {pct(s)} | {_delay(s)} | {pct(t)} | {_delay(t)} ({_delay(t, 'delay 90 %')}) | "
+                f"{_rate(f['false'])} |"
             )
         lines += [
             "",
-            "| fault | tried | had an effect | a rule fired in time | diagnosis 100 steps later |",
-            "|---|---|---|---|---|",
+            *_head("fault", "tried", "had an effect", "a rule fired in time", "diagnosis 100 steps later"),
         ]
         for f in entry[half]["by fault"].values():
             said = ", ".join(f"{n} {v}" for v, n in list(f["diagnosis after 100 steps"].items())[:4])
@@ -231,8 +228,7 @@ def _faults(entry: Entry) -> list[str]:
             "Runs that are well and look as if they were not; a finding of warning or louder in these shares. The "
             "labels know nothing of validation, and several of these jobs do overfit: count `overfitting` apart.",
             "",
-            "| run | share | rules |",
-            "|---|---|---|",
+            *_head("run", "share", "rules"),
         ]
         for name, f in entry[half]["hard"].items():
             rules = ", ".join(f"{r} ({n})" for r, n in sorted(f["rules"].items(), key=lambda item: -item[1]))
@@ -260,13 +256,11 @@ CAP = "closed, capped at 1 nat"
 
 def _counterfactual(entry: Entry) -> list[str]:
     lines = [
-        "Jobs at 1/32, 1/8, 1/2, 1, 2 and 8 times their best learning rate, new seeds. Every branch runs to the "
-        "end of the "
-        "schedule on the same batches. *Regret closed* is the share of the mean excess over the best learning "
-        "rate's end "
-        "that goes, each regret held between 0 and 1 nat because a few runs that break would decide it all. Helped and "
-        "harmed mean by more than 0.05 nats at the end against doing nothing. Steersman acts as the daemon does under "
-        "the policy *act* with its default limits, without its probation.",
+        "Jobs at 1/32, 1/8, 1/2, 1, 2 and 8 times their best learning rate, new seeds. Every branch runs to the end "
+        "of the schedule on the same batches. *Regret closed* is the share of the mean excess over the best learning "
+        "rate's end that goes, each regret held between 0 and 1 nat because a few runs that break would decide it "
+        "all. Helped and harmed mean by more than 0.05 nats at the end against doing nothing. Steersman acts as the "
+        "daemon does under the policy *act* with its default limits, without its probation.",
         "",
     ]
     for name, words in (("pairs", "pairs of task and optimizer"), ("seeds", "seeds")):
@@ -279,29 +273,29 @@ def _counterfactual(entry: Entry) -> list[str]:
         lines += [
             f"**{half.capitalize()}** ({e['states']} jobs): a policy from the first step on.",
             "",
-            "| policy | regret closed | the same, capped at 5 nats | helped | harmed | harmed, of healthy runs |",
-            "|---|---|---|---|---|---|",
+            *_head(
+                "policy", "regret closed", "the same, capped at 5 nats", "helped", "harmed", "harmed, of healthy runs"
+            ),
         ]
         for name, f in e["policies"].items():
             if name == "nothing":
                 continue
             lines.append(
-                f"| {name} | {_closed(f[CAP])} | {_closed(f['closed, capped at 5'])} | {pct(f['helped'])} "
-                f"| {pct(f['harmed'])} | {pct(f['harmed, healthy runs'])} |"
+                f"| {name} | {_closed(f[CAP])} | {_closed(f['closed, capped at 5'])} | {pct(f['helped'])} | "
+                f"{pct(f['harmed'])} | {pct(f['harmed, healthy runs'])} |"
             )
         s = e["policies"]["Steersman"]
         lines += [
             "",
-            f"Steersman acted on {pct(s['acted'])} of them, on {pct(s['acted, healthy runs'])} of the healthy ones; of "
-            f"runs it acted on it harmed {pct(s['harmed, runs acted on'])}.",
+            f"Steersman acted on {pct(s['acted'])} of them, on {pct(s['acted, healthy runs'])} of the healthy ones; "
+            f"of runs it acted on it harmed {pct(s['harmed, runs acted on'])}.",
             "",
         ]
         for where, b in e.get("branches", {}).items():
             lines += [
                 f"Branches {where} ({b['n']} jobs):",
                 "",
-                "| branch | helped | harmed | regret closed |",
-                "|---|---|---|---|",
+                *_head("branch", "helped", "harmed", "regret closed"),
             ]
             for name, f in b["branches"].items():
                 # Healthy runs have next to no regret that could be closed.
@@ -312,8 +306,8 @@ def _counterfactual(entry: Entry) -> list[str]:
             stop = e["stops"]
             saved, whole = list(stop.values())[:2]
             lines += [
-                f"Had the job been stopped at the alarm: {saved:,} of {whole:,} steps saved in runs that end 1.5 times "
-                f"above the best, and {pct(stop['winners stopped'])} of healthy runs stopped.",
+                f"Had the job been stopped at the alarm: {saved:,} of {whole:,} steps saved in runs that end 1.5 "
+                f"times above the best, and {pct(stop['winners stopped'])} of healthy runs stopped.",
                 "",
             ]
     return lines
@@ -322,37 +316,31 @@ def _counterfactual(entry: Entry) -> list[str]:
 def _cost(entry: Entry) -> list[str]:
     return [
         f"{entry['us_a_row']:.1f} µs of processor time a row (median of {entry['runs']} runs, least "
-        f"{entry['least']:.1f}), "
-        f"{entry['rules']} rules, batches of {entry['rows']} rows. The aim is 20."
+        f"{entry['least']:.1f}), {entry['rules']} rules, batches of {entry['rows']} rows. The aim is 20."
     ]
 
 
 NOT_CLAIMED = [
     "### What is not claimed",
     "",
-    "- The jobs are tiny and run 1,000 steps; nothing here says how rules do on a model of a billion weights. "
-    "All say how "
-    "many steps they mean to take, and 1,000 is also the horizon that the rules assume where nobody says.",
+    "- The jobs are tiny and run 1,000 steps; nothing here says how rules do on a model of a billion weights. All "
+    "say how many steps they mean to take, and 1,000 is also the horizon that the rules assume where nobody says.",
     "- Labels come from the training loss at the end of one schedule. A rate that trains faster may generalise worse.",
-    "- The sweep's mix of learning rates is not that of your jobs: shares within a class carry over, precision "
-    "does not.",
-    "- Peers are our own reading of published formulas and defaults, called at each step or evaluation. ZClip "
-    "clips and "
-    "was never meant as an alarm; ReduceLROnPlateau and GreedyLR know nothing but a loss, and need nothing but a loss.",
-    "- GreedyLR is given the daemon's bounds, 1/16 and 4 of the job's rate, in place of its own, 1e-3 and 1, "
-    "which have "
-    "nothing to do with these tasks. Lightning's finder is run from where the job stands, from 1e-8 to 1 as it "
-    "comes, and "
-    "its hundred steps are not charged to it; it can't name the rates above 1 that some of these tasks need. "
-    "ADWIN tries "
-    "every cut instead of river's buckets.",
-    "- A random step is drawn from those at which the daemon first acted on jobs of the same pair, with that "
-    "factor for "
-    "the placebo; where it acted on none, it is step 250 and x 2. The transformer runs at 1/16, 1/2, 1 and 4 "
+    "- The sweep's mix of learning rates is not that of your jobs: shares within a class carry over, precision does "
+    "not.",
+    "- Peers are our own reading of published formulas and defaults, called at each step or evaluation. ZClip clips "
+    "and was never meant as an alarm; ReduceLROnPlateau and GreedyLR know nothing but a loss, and need nothing but a "
+    "loss.",
+    "- GreedyLR is given the daemon's bounds, 1/16 and 4 of the job's rate, in place of its own, 1e-3 and 1, which "
+    "have nothing to do with these tasks. Lightning's finder is run from where the job stands, from 1e-8 to 1 as it "
+    "comes, and its hundred steps are not charged to it; it can't name the rates above 1 that some of these tasks "
+    "need. ADWIN tries every cut instead of river's buckets.",
+    "- A random step is drawn from those at which the daemon first acted on jobs of the same pair, with that factor "
+    "for the placebo; where it acted on none, it is step 250 and x 2. The transformer runs at 1/16, 1/2, 1 and 4 "
     "times its best.",
     "- Stopping always loses here, since a job that is stopped gets no decay: what it is for is the steps it saves.",
-    "- Not tried: reinforcement learning, mixtures of experts, contrastive losses, fine-tuning, emulated loss scaling, "
-    "forgotten `zero_grad`, frozen layers, and a batch size that changes.",
+    "- Not tried: reinforcement learning, mixtures of experts, contrastive losses, fine-tuning, emulated loss "
+    "scaling, forgotten `zero_grad`, frozen layers, and a batch size that changes.",
 ]
 SECTIONS: dict[str, tuple[str, Callable[[Entry], list[str]]]] = {
     "targets": ("Aims and what was reached", _targets),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from steersman.cli.diagnose import command
 from steersman.cli.errors import CommandError, ExitCode
+from steersman.rules.budget import Budget
 
 KEYS = {
     "run", "source", "steps", "verdict", "confidence", "onset_step", "recommended_lr", "findings", "for", "against",
@@ -133,6 +135,13 @@ def test_columns_that_are_told_wrongly(good: Path, word: str, message: str) -> N
     result = diagnose("--column", word, good)
     assert isinstance(result.exception, CommandError)
     assert (result.exception.message, result.exception.code) == (message, ExitCode.USAGE)
+
+
+def test_a_rule_that_is_too_slow_is_named(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("steersman.rules.engine.Budget", partial(Budget, bound_us=-1.0))
+    (told,) = objects(diagnose("--json", good))
+    assert any(note.startswith("the rule blow_up was stopped at step ") for note in told["notes"])
+    assert "note: the rule blow_up was stopped" in " ".join(diagnose(good).output.split())
 
 
 def test_own_rules(good: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from click.testing import CliRunner
 
 from steersman.cli.errors import CommandError, ExitCode
 from steersman.cli.rules import command
+from steersman.rules.budget import Budget
 
 BAD = Path(__file__).parent / "bad"
 
@@ -28,7 +30,7 @@ def test_check_is_silent_on_what_is_right(tmp_path: Path) -> None:
         "rules:\n  - {rule: a, expr: up > 0.5, severity: info, verdict: diverged, explain: 'up {up:.2f}'}\n"
     )
     result = CliRunner().invoke(command, ["check", str(file)])
-    assert (result.exit_code, result.output) == (0, "1 rules, no mistake\n")
+    assert (result.exit_code, result.output) == (0, "1 rule, no mistake\n")
 
 
 @pytest.mark.parametrize("flag", ["--explain", "--json"])
@@ -100,6 +102,14 @@ def test_test_prints_what_was_expected_beside_what_came(tmp_path: Path) -> None:
             "column": 9,
         }
     ]
+
+
+def test_a_case_with_a_rule_that_is_too_slow_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("steersman.rules.engine.Budget", partial(Budget, bound_us=-1.0))
+    file = tmp_path / "cases.yaml"
+    file.write_text(CASES)
+    said = CliRunner().invoke(command, ["test", "--match", "twice", str(file)]).output
+    assert f"{file}:3:1: blow_up\n      expected  to be evaluated throughout\n      got       the rule blow_up" in said
 
 
 def test_test_plots_series_and_where_rules_fire(tmp_path: Path) -> None:

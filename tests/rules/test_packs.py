@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from steersman.rules.facts import JobFacts
 from steersman.rules.features.catalogue import catalogue
 from steersman.rules.features.panel import Panel
-from steersman.rules.packs import MAX_PARTS, Mistake, Pack, PackError, load_pack, shipped_pack
+from steersman.rules.packs import Mistake, Pack, PackError, load_pack, shipped_pack
+from steersman.rules.rule_file import MAX_PARTS
 
 BAD = Path(__file__).parent / "bad"
 RULE = "  - rule: r{n}\n    expr: c > 0.1\n    severity: info\n    verdict: plateau\n    explain: text\n"
@@ -86,7 +87,7 @@ def test_a_file_that_is_no_text_and_a_folder_without_rules_are_mistakes(tmp_path
         load_pack([tmp_path / "none", tmp_path / "latin.yaml"])
     assert [m.text for m in caught.value.mistakes] == [
         "the folder has no *.yaml file",
-        "cannot be read: it is not UTF-8 text",
+        "cannot be read: it is not UTF-8 text, found the byte 0xe9",
     ]
 
 

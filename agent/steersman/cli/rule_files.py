@@ -9,6 +9,7 @@ from typing import TypeVar
 import click
 
 from steersman.cli.errors import CommandError
+from steersman.cli.words import plural
 from steersman.rules.packs import Pack, PackError, load_pack, shipped_pack
 
 T = TypeVar("T")
@@ -24,8 +25,7 @@ def read_whole(read: Callable[[], T], hint: str, to_stderr: bool = False, what: 
     except PackError as error:
         for mistake in error.mistakes:
             click.echo(str(mistake), err=to_stderr)
-        count = len(error.mistakes)
-        raise CommandError(f"{count} mistake{'s' if count > 1 else ''} in {what}", hint) from None
+        raise CommandError(f"{plural(len(error.mistakes), 'mistake')} in {what}", hint) from None
 
 
 def load_rules(files: Sequence[Path], to_stderr: bool = False) -> Pack:

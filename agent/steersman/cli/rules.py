@@ -12,6 +12,7 @@ import click
 from steersman.cli import rules_backtest, rules_docs, rules_test
 from steersman.cli.rule_files import SHIPPED, load_rules
 from steersman.cli.rule_page import NOT_MEASURED, conditions
+from steersman.cli.words import plural
 from steersman.rules.rule import Rule
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def list_rules(files: tuple[Path, ...], explain: bool, as_json: bool) -> None:
 def check(files: tuple[Path, ...]) -> None:
     """Check FILES (or folders of them) as one pack: every mistake with its place; exit code 1 if there is one."""
     pack = load_rules(files)
-    click.echo(f"{len(pack)} rules, no mistake")
+    click.echo(f"{plural(len(pack), 'rule')}, no mistake")
 
 
 def _explain(rule: Rule, rate: HealthyRate | None) -> None:

@@ -87,7 +87,7 @@ def command(
     if healthy is not None:
         from steersman.rules.backtest.healthy import write
 
-        write(healthy, backtest.rule_scores(), backtest.judged())
+        write(healthy, *backtest.healthy())
     if as_json:
         from steersman.cli.jsonform import dumps
 
@@ -126,5 +126,7 @@ def _replay(backtest: object, runs: tuple[Path, ...], book: LabelBook, unsure: L
                     backtest.add(recording, book.find(recording))
     for source, reason in backtest.unreadable.items():
         click.echo(f"steersman: {source}: {reason}: left out", err=True)
+    for rule, times in backtest.stopped().items():
+        click.echo(f"steersman: the rule {rule} was too slow, and stopped, on {plural(times, 'run')}", err=True)
     if left_out:
         click.echo(f"steersman: {plural(left_out, 'run')} left out whose label is not sure enough", err=True)

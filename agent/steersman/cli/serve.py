@@ -8,13 +8,13 @@ from pathlib import Path
 import click
 
 from steersman.cli.errors import CommandError, ExitCode, UsageError
+from steersman.cli.rule_files import read_whole
 from steersman.monitor import log, signals
 from steersman.monitor.daemon import Daemon, run, without_credentials
 from steersman.monitor.errors import AddressInUseError, MonitorError, SettingsError, StoreInUseError
 from steersman.monitor.rulebook import Rulebook
 from steersman.monitor.settings import Address, Settings, default_store
 from steersman.monitor.store import open_store
-from steersman.rules.engine import PackError
 
 
 @click.command("serve")
@@ -65,15 +65,7 @@ def command(
         rules=rules,
         insecure_listen=insecure_listen,
     )
-    try:
-        rulebook = Rulebook.load(rules)
-    except PackError as error:
-        mistakes = "\n".join(f"  {mistake}" for mistake in error.mistakes)
-        count = len(error.mistakes)
-        raise CommandError(
-            f"the rules have {count} mistake{'s' * (count != 1)}:\n{mistakes}",
-            "`steersman rules check PATH` says the same",
-        ) from None
+    rulebook = read_whole(lambda: Rulebook.load(rules), "`steersman rules check PATH` says the same", to_stderr=True)
     log.configure(log_format)
     try:
         asyncio.run(_serve(Daemon(settings, rulebook, open_store)))

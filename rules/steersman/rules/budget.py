@@ -34,6 +34,9 @@ class StoppedRule:
     step: int
     reason: str
 
+    def __str__(self) -> str:
+        return f"the rule {self.rule} was stopped at step {self.step}: {self.reason}"
+
 
 class Budget:
     """Measures, now and then, what each rule costs, and names those that cost too much.

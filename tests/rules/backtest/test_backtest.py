@@ -103,9 +103,8 @@ def test_without_a_second_set_there_is_no_comparison(tmp_path: Path) -> None:
 
 
 def test_rates_on_healthy_runs_are_kept_and_read_again(tmp_path: Path) -> None:
-    backtest = filled(tmp_path)
     file = tmp_path / "healthy.json"
-    healthy.write(file, backtest.rule_scores(), backtest.judged())
+    healthy.write(file, *filled(tmp_path).healthy())
     rate = healthy.read(file)["over"]
     assert (rate.runs.count, rate.runs.total, rate.steps.count, rate.steps.exposure) == (1, 2, 1, 3982)
     assert str(rate) == ("on 1 of 2 healthy runs (1% to 99%), 1 times in 3,982 steps: 0.25 per 1,000 (0.0064 to 1.4)")

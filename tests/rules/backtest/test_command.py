@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from steersman.cli.errors import CommandError
 from steersman.cli.rules import command
+from steersman.rules.budget import Budget
 
 
 def log(folder: Path, name: str, zero_rate: bool) -> None:
@@ -45,6 +47,12 @@ def test_a_table_and_what_was_left_out(runs: Path) -> None:
     assert "1/1 [0.03, 1.00]" in row
     assert "trainer_state.json: " in result.stderr
     assert "1 run left out whose label is not sure enough" in result.stderr
+
+
+def test_a_rule_that_is_too_slow_is_named(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("steersman.rules.engine.Budget", partial(Budget, bound_us=-1.0))
+    result = call("--labels", runs / "labels.csv", runs / "runs")
+    assert "the rule lr_zero was too slow, and stopped, on 2 runs" in result.stderr
 
 
 def test_json_alone_on_stdout(runs: Path) -> None:

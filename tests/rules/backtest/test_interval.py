@@ -6,11 +6,11 @@ from scipy import stats
 from steersman.rules.backtest.interval import PerThousand, Share, mcnemar
 
 
-@pytest.mark.parametrize(("count", "total"), [(0, 1), (0, 38), (1, 38), (19, 38), (38, 38), (5, 6)])
-def test_the_interval_is_the_one_that_the_binomial_test_does_not_reject(count: int, total: int) -> None:
-    share = Share(count, total)
-    exact = stats.binomtest(count, total).proportion_ci(0.95, method="exact")
-    assert (share.low, share.high) == pytest.approx((exact.low, exact.high))
+def test_exact_intervals_are_those_of_the_books() -> None:
+    assert (Share(5, 10).low, Share(5, 10).high) == pytest.approx((0.1871, 0.8129), abs=1e-4)
+    assert (Share(0, 300).low, Share(300, 300).high) == (0.0, 1.0)
+    assert Share(0, 300).high == pytest.approx(1.0 - 0.025 ** (1 / 300), abs=1e-9)
+    assert PerThousand(0, 1000).high == pytest.approx(3.6889, abs=1e-3)
 
 
 def test_of_nothing_nothing_is_known() -> None:

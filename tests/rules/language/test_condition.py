@@ -6,9 +6,11 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.rules.language.kleene import Value, walk
 
-from steersman.rules.language.condition import Condition, Value, _walk
-from steersman.rules.language.expression import ExpressionError, parse
+from steersman.rules.language.condition import Condition
+from steersman.rules.language.expression import parse
+from steersman.rules.language.words import LanguageError
 
 VALUES = st.one_of(st.none(), st.floats(-3, 3))
 
@@ -23,7 +25,7 @@ def test_compiled_and_walked_agree(values: dict[str, Value]) -> None:
         "-a < b == (d > 0.0)",
     ):
         condition = Condition(source)
-        assert condition.evaluate(values) == _walk(condition.tree, values), source
+        assert condition.evaluate(values) == walk(condition.tree, values), source
 
 
 @pytest.mark.parametrize(("p", "q"), list(itertools.product([1.0, -1.0, None], repeat=2)))
@@ -45,14 +47,14 @@ def test_a_division_by_zero_is_unknown() -> None:
     [("a >", 2), ("a > 0.1)", 7), ("(a > 0.1", 0), ("a ? b", 2), ("f(a)", 0), ("known(1.0)", 6), ("", 0)],
 )
 def test_what_cannot_be_parsed_is_told_with_its_place(source: str, at: int) -> None:
-    with pytest.raises(ExpressionError) as caught:
+    with pytest.raises(LanguageError) as caught:
         parse(source)
     assert caught.value.at == at
 
 
 @given(st.text(max_size=60))
 def test_any_text_parses_or_is_refused(source: str) -> None:
-    with contextlib.suppress(ExpressionError):
+    with contextlib.suppress(LanguageError):
         Condition(source)
 
 
@@ -77,4 +79,4 @@ BOOLS = st.sampled_from([None, True, False])
 def test_what_is_compiled_for_unknowns_is_kleenes_logic(source: str, values: dict[str, Value]) -> None:
     condition = Condition(source)
     for _ in range(2):  # made, and then taken from those that are kept
-        assert condition.evaluate(values) is _walk(condition.tree, values)
+        assert condition.evaluate(values) is walk(condition.tree, values)

@@ -38,6 +38,13 @@ class Outcome:
         return sorted(found, key=lambda f: (-_RANK[f.severity], f.first_step))
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What the reader guessed or left out, and the rules that were too slow to be heard."""
+        if self.replay is None:
+            return ()
+        return (*self.replay.recording.notes, *map(str, self.replay.engine.stopped))
+
+    @property
     def severity(self) -> str | None:
         """Of the loudest finding; None where there is none."""
         found = self.fired()
@@ -81,5 +88,5 @@ def as_object(outcome: Outcome) -> dict[str, Any]:
         "read_as": recording.read_as,
         "planned_steps": recording.facts.planned_steps or None,
         "optimizer": recording.facts.optimizer or None,
-        "notes": recording.notes,
+        "notes": outcome.notes,
     }

@@ -44,7 +44,7 @@ def page(outcome: Outcome, width: int) -> RenderableType:
     parts.append(Text(""))
     parts.append(Padding(_plots(outcome, done, min(width, MAX_WIDTH) - 2), (0, 0, 0, 2)))
     parts.append(Padding(Text(read_as(done), "dim"), (0, 0, 0, 2)))
-    for note in done.recording.notes:
+    for note in outcome.notes:
         parts.append(Padding(Text(f"note: {clean(note)}", "dim"), (0, 0, 0, 2)))
     return Group(*parts)
 

@@ -101,7 +101,7 @@ def _section(k: int, outcome: Outcome) -> str:
         _findings(outcome),
         *(svg(chart) for chart in charts(done.recording, said.onset_step, outcome.critical)),
         f'<p class="dim">{_text(read_as(done))}</p>',
-        *(f'<p class="dim">note: {_text(note)}</p>' for note in done.recording.notes),
+        *(f'<p class="dim">note: {_text(note)}</p>' for note in outcome.notes),
         "</section>",
     ]
     return "".join(parts)

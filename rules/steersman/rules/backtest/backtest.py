@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from steersman.rules.backtest.compare import Comparison, compare
@@ -63,6 +64,17 @@ class Backtest:
     def verdict_scores(self, second: bool = False) -> list[Score]:
         """One score a verdict."""
         return score_verdicts(self.judged(second))
+
+    def stopped(self) -> dict[str, int]:
+        """Rules that were too slow, each with the number of runs on which it was stopped."""
+        outcomes = [o for t in self.trials for o in (t.outcome, t.other) if o is not None]
+        return dict(Counter(rule for o in outcomes for rule in dict.fromkeys(o.stopped)))
+
+    def healthy(self) -> tuple[int, int, dict[str, tuple[int, int]]]:
+        """Healthy runs, their optimizer steps, and by rule on how many of them it fired and how often in all."""
+        found = [o for o, label in self.judged() if label.healthy]
+        rules = {s.name: (s.healthy_runs.count, s.healthy_steps.count) for s in self.rule_scores()}
+        return len(found), sum(o.steps for o in found), rules
 
     def comparison(self) -> Comparison | None:
         """Both sets on the same runs; None where there is only one."""

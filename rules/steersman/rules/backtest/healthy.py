@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from steersman.rules.backtest.interval import PerThousand, Share
-from steersman.rules.backtest.score import Judged, Score
 
 NAME = "healthy.json"
 """The file in a folder of rules."""
@@ -35,13 +34,19 @@ class HealthyRate:
         )
 
 
-def write(path: Path, scores: Sequence[Score], judged: Sequence[Judged]) -> None:
-    """Keep the figures of each rule. Counts alone are written: intervals follow from them."""
-    healthy = [o for o, label in judged if label.healthy]
+def write(path: Path, runs: int, steps: int, rules: Mapping[str, tuple[int, int]]) -> None:
+    """Keep the figures of each rule. Counts alone are written: intervals follow from them.
+
+    Args:
+        path: the file.
+        runs: healthy runs there were.
+        steps: optimizer steps of them.
+        rules: by rule, on how many of them it fired, and how often in all.
+    """
     content = {
-        "healthy_runs": len(healthy),
-        "healthy_steps": sum(o.steps for o in healthy),
-        "rules": {s.name: {"runs": s.healthy_runs.count, "alarms": s.healthy_steps.count} for s in scores},
+        "healthy_runs": runs,
+        "healthy_steps": steps,
+        "rules": {name: {"runs": fired, "alarms": times} for name, (fired, times) in rules.items()},
     }
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 

@@ -31,16 +31,18 @@ class Share:
     @property
     def low(self) -> float:
         """Lower bound."""
-        if not self.count or not self.total:
-            return 0.0
-        return float(stats.beta.ppf((1 - LEVEL) / 2, self.count, self.total - self.count + 1))
+        return self._bounds()[0]
 
     @property
     def high(self) -> float:
         """Upper bound."""
-        if self.count >= self.total:
-            return 1.0
-        return float(stats.beta.ppf((1 + LEVEL) / 2, self.count + 1, self.total - self.count))
+        return self._bounds()[1]
+
+    def _bounds(self) -> tuple[float, float]:
+        if not self.total:
+            return 0.0, 1.0
+        found = stats.binomtest(self.count, self.total).proportion_ci(LEVEL, method="exact")
+        return float(found.low), float(found.high)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ class Outcome:
         fired: by rule, the steps at which it came to fire; rules that never did are absent.
         named: by verdict, the steps at which the diagnosis turned to it; quiet ones are absent.
         verdict: of the diagnosis at the end, what `diagnose` says.
+        stopped: rules that were too slow and were switched off.
     """
 
     source: str
@@ -35,6 +36,7 @@ class Outcome:
     fired: Mapping[str, tuple[int, ...]]
     named: Mapping[Verdict, tuple[int, ...]]
     verdict: Verdict
+    stopped: tuple[str, ...] = ()
 
 
 def outcome(recording: Recording, pack: Pack) -> Outcome:
@@ -66,6 +68,7 @@ def outcome(recording: Recording, pack: Pack) -> Outcome:
         fired={rule: tuple(steps) for rule, steps in fired.items()},
         named={v: tuple(steps) for v, steps in named.items()},
         verdict=final.verdict,
+        stopped=tuple(slow.rule for slow in engine.stopped),
     )
 
 

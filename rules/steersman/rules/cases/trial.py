@@ -108,6 +108,7 @@ def try_case(case: Case, pack: Pack) -> Tried:
         got = _judge(expected, changes)
         if got:
             failures.append(Failure(expected.rule, in_words(expected), got, expected.line, expected.column))
+    failures += [Failure(s.rule, "to be evaluated throughout", str(s), case.line, 1) for s in engine.stopped]
     failures.sort(key=lambda f: (f.line, f.column))
     return Tried(case, tuple(failures), changes)
 

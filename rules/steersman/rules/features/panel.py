@@ -56,8 +56,8 @@ class Panel(Saved):
     """
 
     FIELDS: ClassVar[tuple[str, ...]] = (
-        "step", "time", "loss", "z_top", "jump", "zg_top", "adjusted", "warming", "left", "left_top", "left_grad",
-        "warmup_steps", "taken", "judged", "p_low", "p_high", "octaves",
+        "step", "time", "loss", "z_top", "jump", "zg_top", "adjusted", "warming", "broke_out",
+        "broke_out_top", "broke_out_grad", "warmup_steps", "taken", "judged", "p_low", "p_high", "octaves",
     )  # fmt: skip
 
     def __init__(self, facts: JobFacts) -> None:
@@ -70,9 +70,9 @@ class Panel(Saved):
         self.zg_top: float | None = None
         self.adjusted = 0
         self.warming = False
-        self.left: float | None = None
-        self.left_top = 0.0
-        self.left_grad: float | None = None
+        self.broke_out: float | None = None
+        self.broke_out_top = 0.0
+        self.broke_out_grad: float | None = None
         self.warmup_steps = 0
         self.taken = 1
         self.judged = 0
@@ -157,10 +157,10 @@ class Panel(Saved):
                 self.recovery.spiked(location + self.z.scale)
         self.drawup.update(level)
         self.recovery.update(self.drawup.fast.mean)
-        left = self.breakout
-        left.update(level)
-        if left.count >= 3 and (self.left is None or left.low > self.left):
-            self.left, self.left_top = left.low, left.high
+        seen = self.breakout
+        seen.update(level)
+        if seen.count >= 3 and (self.broke_out is None or seen.low > self.broke_out):
+            self.broke_out, self.broke_out_top = seen.low, seen.high
         self.knee.update(level)
         ln_step = math.log(self.step + 2.0) if self.step >= 0 else 0.0
         total = self.rate.total
@@ -196,8 +196,8 @@ class Panel(Saved):
 
     def _see_breakout(self) -> None:
         grad = self.breakout_grad
-        if grad.count >= 3 and (self.left_grad is None or grad.low > self.left_grad):
-            self.left_grad = grad.low
+        if grad.count >= 3 and (self.broke_out_grad is None or grad.low > self.broke_out_grad):
+            self.broke_out_grad = grad.low
 
     def take_direction(self, cosine: float | None, update: float | None, weight: float | None) -> None:
         """Take what the probe samples every tenth step."""
@@ -255,7 +255,7 @@ class Panel(Saved):
             else:
                 self.p_low, self.p_high, self.octaves = judgement.low, judgement.high, judgement.octaves
         self.z_top, self.zg_top, self.jump = None, None, 0.0
-        self.left, self.left_top, self.left_grad = None, 0.0, None
+        self.broke_out, self.broke_out_top, self.broke_out_grad = None, 0.0, None
 
     def trend(self) -> Trend | None:
         """The trend of the regime."""
@@ -271,7 +271,7 @@ class Panel(Saved):
         return float(max(self.facts.planned_steps or ASSUMED_STEPS, self.step + 1))
 
     def worst_set(self) -> tuple[str, ValidationSet] | None:
-        """The validation set that has risen most above its best, if any has enough evaluations."""
+        """The validation set that has risen most above its best, with its name; None before any evaluation."""
         # Before the noise of a set can be told, five percent pass for one unit of it.
         judged = [(s.rise if s.rise is not None else s.last / 5.0, name, s) for name, s in self.sets.items()]
         if not judged:
@@ -353,9 +353,9 @@ class Panel(Saved):
 
     def _put_levels(self, out: dict[str, Value], relative: bool) -> None:
         knee, level = self.knee, self.grad_level
-        out["breakout"] = self.left if relative else None
-        out["breakout_top"] = self.left_top if relative and self.left is not None else None
-        out["breakout_gnorm"] = self.left_grad
+        out["breakout"] = self.broke_out if relative else None
+        out["breakout_top"] = self.broke_out_top if relative and self.broke_out is not None else None
+        out["breakout_gnorm"] = self.broke_out_grad
         out["knee"] = knee.ratio if relative else None
         out["loss_first"] = self.scale.back(knee.first) if relative and knee.count else None
         out["loss_zero_run"] = float(self.zeros.run)

@@ -9,8 +9,9 @@ from typing import Any
 from cel_expr_python import cel
 
 from steersman.rules.features.catalogue import FeatureName
-from steersman.rules.language.document import did_you_mean
-from steersman.rules.language.expression import ExpressionError, parse
+from steersman.rules.language.document import did_you_mean, place_of
+from steersman.rules.language.expression import parse
+from steersman.rules.language.words import LanguageError
 
 _ERROR = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
 _UNKNOWN = re.compile(r"undeclared reference to '([^']*)'")
@@ -32,9 +33,8 @@ class Checker:
         """What is wrong with an expression: line and column from 1 and a sentence each; nothing where it is right."""
         try:
             parse(source)
-        except ExpressionError as error:
-            head = source[: error.at]
-            return [(head.count("\n") + 1, error.at - (head.rfind("\n") + 1) + 1, error.text)]
+        except LanguageError as error:
+            return [(*place_of(source, error.at), error.text)]
         try:
             kind = self._environment().compile(source).return_type().name()
         except RuntimeError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,21 +10,10 @@ from steersman.rules.language import expression as ex
 
 Value = float | bool | None
 
-_COMPARE: dict[str, tuple[type[ast.cmpop], Callable[[Any, Any], bool]]] = {
-    "<": (ast.Lt, operator.lt),
-    "<=": (ast.LtE, operator.le),
-    ">": (ast.Gt, operator.gt),
-    ">=": (ast.GtE, operator.ge),
-    "==": (ast.Eq, operator.eq),
-    "!=": (ast.NotEq, operator.ne),
-}
-_ARITHMETIC: dict[str, tuple[type[ast.operator], Callable[[Any, Any], float]]] = {
-    "+": (ast.Add, operator.add),
-    "-": (ast.Sub, operator.sub),
-    "*": (ast.Mult, operator.mul),
-    "/": (ast.Div, operator.truediv),
-}
-
+_COMPARE: dict[str, type[ast.cmpop]] = {
+    "<": ast.Lt, "<=": ast.LtE, ">": ast.Gt, ">=": ast.GtE, "==": ast.Eq, "!=": ast.NotEq,
+}  # fmt: skip
+_ARITHMETIC: dict[str, type[ast.operator]] = {"+": ast.Add, "-": ast.Sub, "*": ast.Mult, "/": ast.Div}
 
 _Compiled = Callable[[Mapping[str, Value]], Any]
 
@@ -186,8 +174,8 @@ def _is(part: ast.expr, value: bool | None) -> ast.expr:
 
 def _binary(op: str, left: ast.expr, right: ast.expr) -> ast.expr:
     if op in _COMPARE:
-        return ast.Compare(left, [_COMPARE[op][0]()], [right])
-    return ast.BinOp(left, _ARITHMETIC[op][0](), right)
+        return ast.Compare(left, [_COMPARE[op]()], [right])
+    return ast.BinOp(left, _ARITHMETIC[op](), right)
 
 
 def _python(node: ex.Node) -> ast.expr:
@@ -204,31 +192,3 @@ def _python(node: ex.Node) -> ast.expr:
     if node.op not in ("&&", "||"):
         return _binary(node.op, left, right)
     return ast.BoolOp(ast.And() if node.op == "&&" else ast.Or(), [left, right])
-
-
-def _walk(node: ex.Node, values: Mapping[str, Value]) -> Value:
-    if isinstance(node, ex.Number | ex.Truth):
-        return node.value
-    if isinstance(node, ex.Name):
-        return values.get(node.name)
-    if isinstance(node, ex.Known):
-        return values.get(node.name) is not None
-    if isinstance(node, ex.Unary):
-        x = _walk(node.operand, values)
-        if x is None:
-            return None
-        return (not x) if node.op == "!" else -x
-    left, right = _walk(node.left, values), _walk(node.right, values)
-    if node.op == "&&":
-        if left is False or right is False:
-            return False
-        return None if left is None or right is None else True
-    if node.op == "||":
-        if left is True or right is True:
-            return True
-        return None if left is None or right is None else False
-    if left is None or right is None:
-        return None
-    if node.op in _COMPARE:
-        return _COMPARE[node.op][1](left, right)
-    return _ARITHMETIC[node.op][1](left, right)

@@ -11,6 +11,15 @@ import yaml
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 20
 
+_MEANT = {
+    "'\\t'": "indent with blanks, not with tabs",
+    "mapping values are not allowed": "a text with a colon and a blank in it needs quotes",
+    "expected alphabetic or numeric character": "a text that begins with !, & or * needs quotes",
+    "found '<scalar>'": "a text that begins with a quote needs quotes of the other kind around the whole of it",
+    "another document": "a file is one document, without ---",
+}
+"""What a mistake in YAML mostly comes of, by a part of what the library says."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -39,17 +48,21 @@ class Document:
         """The root node, and what stands in the way of reading it (then the node is None)."""
         if len(self.text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
             return None, [Problem(1, 1, f"the file is larger than {MAX_BYTES // 1024} KiB, which is the most allowed")]
+        problems: list[Problem] = []
         try:
-            problems = list(self._hostile())
-            if problems:
-                return None, problems
-            return yaml.compose(self.text, Loader=yaml.SafeLoader), []
+            for problem in self._hostile():
+                problems.append(problem)
+            return (None if problems else yaml.compose(self.text, Loader=yaml.SafeLoader)), problems
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-            return None, [Problem(line, column, f"not YAML: {error.problem or error.context or 'cannot be read'}")]
-        except yaml.YAMLError as error:
-            return None, [Problem(1, 1, f"not YAML: {' '.join(str(error).split())}")]
+            what = error.problem or error.context or "cannot be read"
+            hint = next((f": {words}" for part, words in _MEANT.items() if part in what), "")
+            return None, [*problems, Problem(line, column, f"not YAML: {what}{hint}")]
+        except yaml.reader.ReaderError as error:
+            line, column = place_of(self.text, error.position)
+            what = f"the character {chr(error.character)!r} may not be in it"
+            return None, [*problems, Problem(line, column, f"not YAML: {what}")]
 
     def _hostile(self) -> Iterator[Problem]:
         depth = 0
@@ -61,7 +74,9 @@ class Document:
             elif isinstance(event, yaml.NodeEvent) and event.anchor is not None:
                 yield Problem(line, column, "anchors (&name) are not allowed: write the rule out")
             elif (tag := getattr(event, "tag", None)) is not None:
-                yield Problem(line, column, f"tags are not allowed, found {tag!r}")
+                yield Problem(
+                    line, column, f"tags are not allowed, found {tag!r}: a text that begins with ! needs quotes"
+                )
             if isinstance(event, yaml.CollectionStartEvent):
                 depth += 1
                 if depth > MAX_DEPTH:
@@ -93,6 +108,16 @@ class Document:
                     wanted -= 1
             offset = 0
         return node.end_mark.line + 1, node.end_mark.column + 1
+
+
+def place_of(text: str, at: int) -> tuple[int, int]:
+    r"""Line and column, both from 1, of an offset in characters.
+
+    >>> place_of("ab\ncd", 4)
+    (2, 2)
+    """
+    head = text[:at]
+    return head.count("\n") + 1, at - (head.rfind("\n") + 1) + 1
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

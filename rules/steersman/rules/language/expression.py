@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
+
+from steersman.rules.language.words import NUMBER, LanguageError, Word, words
 
 MAX_CHARS = 2048
 MAX_NODES = 200
 
-_TOKEN = re.compile(
-    r"\s*(?:(?P<number>\d+\.\d*(?:[eE][+-]?\d+)?|\d+[eE][+-]?\d+|\.\d+(?:[eE][+-]?\d+)?|\d+)"
-    r"|(?P<name>[A-Za-z_][A-Za-z_0-9]*)|(?P<op>&&|\|\||<=|>=|==|!=|[-+*/()<>!]))"
+_WORD = re.compile(rf"(?P<number>{NUMBER})|(?P<name>[A-Za-z_][A-Za-z_0-9]*)|(?P<op>&&|\|\||<=|>=|==|!=|[-+*/()<>!])")
+_ALLOWED = (
+    "an expression has features, numbers, true, false, known(feature), && || ! < <= > >= == != + - * / and parentheses"
 )
-
-
-class ExpressionError(ValueError):
-    """An expression that cannot be used.
-
-    Attributes:
-        at: offset in characters.
-        text: what was found and what is allowed.
-    """
-
-    def __init__(self, at: int, text: str) -> None:
-        super().__init__(text)
-        self.at = at
-        self.text = text
 
 
 @dataclass(frozen=True)
@@ -76,6 +65,11 @@ class Binary:
 Node = Number | Truth | Name | Known | Unary | Binary
 
 _POWER = {"||": 1, "&&": 2, "==": 4, "!=": 4, "<": 4, "<=": 4, ">": 4, ">=": 4, "+": 5, "-": 5, "*": 6, "/": 6}
+_RESERVED = (
+    "as", "break", "const", "continue", "else", "for", "function", "if", "import", "in", "let", "loop", "namespace",
+    "null", "package", "return", "var", "void", "while",
+)  # fmt: skip
+_MEANT = {"and": "write &&", "or": "write ||", "not": "write !"}
 
 
 def parse(source: str) -> Node:
@@ -85,10 +79,10 @@ def parse(source: str) -> Node:
     '&&'
 
     Raises:
-        ExpressionError: where it is not of the allowed part of CEL.
+        LanguageError: where it is not of the allowed part of CEL.
     """
     if len(source) > MAX_CHARS:
-        raise ExpressionError(0, f"an expression may have {MAX_CHARS} characters, this one has {len(source)}")
+        raise LanguageError(0, f"an expression may have {MAX_CHARS} characters, this one has {len(source)}")
     return _Parser(source).whole()
 
 
@@ -131,65 +125,50 @@ def size(node: Node) -> int:
 class _Parser:
     def __init__(self, source: str) -> None:
         self.source = source
-        self.tokens: list[tuple[str, str, int]] = []
+        self.words: list[Word] = []
         self.k = 0
         self.nodes = 0
 
     def whole(self) -> Node:
-        at = 0
-        end = len(self.source.rstrip())
-        while at < end:
-            m = _TOKEN.match(self.source, at)
-            if m is None:
-                while self.source[at].isspace():
-                    at += 1
-                raise ExpressionError(
-                    at,
-                    f"{self.source[at]!r} is not allowed: an expression has features, numbers, true, false, "
-                    "known(feature), && || ! < <= > >= == != + - * / and parentheses",
-                )
-            kind = m.lastgroup or ""
-            self.tokens.append((kind, m.group(kind), m.start(kind)))
-            at = m.end()
+        self.words = list(words(self.source, _WORD, _ALLOWED))
         node = self.binary(1, 0)
-        if self.k < len(self.tokens):
-            _, word, at = self.tokens[self.k]
-            hint = {"and": "write &&", "or": "write ||", "not": "write !"}.get(word, "expected && or || or an operator")
-            raise ExpressionError(at, f"found {word!r} after the end of the expression: {hint}")
+        if self.k < len(self.words):
+            word = self.words[self.k]
+            hint = _MEANT.get(word.text, "expected && or || or an operator")
+            raise LanguageError(word.at, f"found {word.text!r} after the end of the expression: {hint}")
         return node
 
     def peek(self) -> str:
-        return self.tokens[self.k][1] if self.k < len(self.tokens) else ""
+        return self.words[self.k].text if self.k < len(self.words) else ""
 
     def grow(self, at: int) -> None:
         self.nodes += 1
         if self.nodes > MAX_NODES:
-            raise ExpressionError(at, f"an expression may have {MAX_NODES} parts")
+            raise LanguageError(at, f"an expression may have {MAX_NODES} parts")
 
     def binary(self, least: int, depth: int) -> Node:
         left = self.unary(depth)
-        while self.k < len(self.tokens):
-            _, op, at = self.tokens[self.k]
-            power = _POWER.get(op, 0)
+        while self.k < len(self.words):
+            op = self.words[self.k]
+            power = _POWER.get(op.text, 0)
             if power < least:
                 break
             self.k += 1
-            self.grow(at)
-            left = Binary(op, left, self.binary(power + 1, depth + 1))
+            self.grow(op.at)
+            left = Binary(op.text, left, self.binary(power + 1, depth + 1))
         return left
 
     def unary(self, depth: int) -> Node:
-        if self.k >= len(self.tokens):
-            raise ExpressionError(
-                max(len(self.source.rstrip()) - 1, 0), "the expression ends where a value is expected"
-            )
-        kind, word, at = self.tokens[self.k]
+        if self.k >= len(self.words):
+            raise LanguageError(max(len(self.source.rstrip()) - 1, 0), "the expression ends where a value is expected")
+        found = self.words[self.k]
+        word, at, kind = found.text, found.at, found.kind
         self.k += 1
         self.grow(at)
         if depth > 30:
-            raise ExpressionError(at, "nested deeper than 30, which is the most allowed")
+            raise LanguageError(at, "nested deeper than 30, which is the most allowed")
         if kind == "number":
-            return Number(float(word))
+            return self.number(word, at)
         if word in ("!", "-"):
             return Unary(word, self.unary(depth + 1))
         if word == "(":
@@ -201,21 +180,31 @@ class _Parser:
                 return Truth(word == "true")
             if self.peek() == "(":
                 return self.call(word, at)
+            if word in _RESERVED:
+                raise LanguageError(at, f"{word!r} is a word of CEL itself and no feature")
             return Name(word)
-        raise ExpressionError(at, f"found {word!r} where a value is expected")
+        raise LanguageError(at, f"found {word!r} where a value is expected")
+
+    def number(self, word: str, at: int) -> Number:
+        whole, dot, rest = word.partition(".")
+        if dot and not rest[:1].isdigit():
+            raise LanguageError(at, f"a digit is missing after the point: write {whole}.0{rest}, not {word}")
+        if not math.isfinite(float(word)):
+            raise LanguageError(at, f"{word!r} is too large for a number")
+        return Number(float(word))
 
     def call(self, word: str, at: int) -> Node:
         if word != "known":
-            raise ExpressionError(at, f"function {word!r} is not allowed: known(feature) is the only one")
+            raise LanguageError(at, f"function {word!r} is not allowed: known(feature) is the only one")
         self.k += 1
-        kind, name, where = self.tokens[self.k] if self.k < len(self.tokens) else ("", "", at)
-        if kind != "name":
-            raise ExpressionError(where, "known() takes the name of one feature")
+        name = self.words[self.k] if self.k < len(self.words) else Word("", at)
+        if name.kind != "name":
+            raise LanguageError(name.at, "known() takes the name of one feature")
         self.k += 1
         self.close(at)
-        return Known(name)
+        return Known(name.text)
 
     def close(self, at: int) -> None:
         if self.peek() != ")":
-            raise ExpressionError(at, "this parenthesis is not closed")
+            raise LanguageError(at, "this parenthesis is not closed")
         self.k += 1

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import yaml
 
-from steersman.rules.language.document import Document, did_you_mean
+from steersman.rules.language.document import MAX_BYTES, Document, did_you_mean, place_of
 from steersman.rules.language.mistake import Mistake
 
 
@@ -112,12 +112,23 @@ class TreeReader:
 def open_document(path: Path, mistakes: list[Mistake]) -> tuple[Document, yaml.Node | None] | None:
     """A file and the root of its tree, None for an empty file; None where it cannot be read, with the reasons."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            # One byte more than is allowed is enough to refuse it, and a device has no end.
+            content = file.read(MAX_BYTES + 1)
     except OSError as error:
         mistakes.append(Mistake(str(path), 1, 1, "", f"cannot be read: {error.strerror or error}"))
         return None
-    except UnicodeDecodeError:
-        mistakes.append(Mistake(str(path), 1, 1, "", "cannot be read: it is not UTF-8 text"))
+    if len(content) > MAX_BYTES:
+        words = f"the file is larger than {MAX_BYTES // 1024} KiB, which is the most allowed"
+        mistakes.append(Mistake(str(path), 1, 1, "", words))
+        return None
+    try:
+        text = content.decode().replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        before = content[: error.start].decode()
+        line, column = place_of(before, len(before))
+        words = f"cannot be read: it is not UTF-8 text, found the byte 0x{content[error.start]:02x}"
+        mistakes.append(Mistake(str(path), line, column, "", words))
         return None
     document = Document(text)
     root, problems = document.compose()

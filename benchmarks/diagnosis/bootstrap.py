@@ -1,4 +1,4 @@
-"""Intervals for what was counted, and for what was averaged over jobs that resemble each other."""
+"""Intervals for what was averaged over jobs that resemble each other."""
 
 from __future__ import annotations
 
@@ -6,32 +6,8 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import TypeVar
 
 import numpy as np
-from scipy.stats import beta, chi2
 
 T = TypeVar("T")
-
-
-def exact(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """The Clopper-Pearson interval for a share.
-
-    >>> [round(x, 3) for x in exact(0, 300)]
-    [0.0, 0.012]
-    """
-    if n == 0:
-        return 0.0, 1.0
-    tail = (1.0 - level) / 2.0
-    low = 0.0 if k == 0 else float(beta.ppf(tail, k, n - k + 1))
-    high = 1.0 if k == n else float(beta.ppf(1.0 - tail, k + 1, n - k))
-    return low, high
-
-
-def rate(k: int, exposure: float, level: float = 0.95) -> tuple[float, float]:
-    """The exact interval for a Poisson rate: events per unit of exposure."""
-    if exposure <= 0.0:
-        return 0.0, float("inf")
-    tail = (1.0 - level) / 2.0
-    low = 0.0 if k == 0 else float(chi2.ppf(tail, 2 * k)) / 2.0
-    return low / exposure, float(chi2.ppf(1.0 - tail, 2 * k + 2)) / 2.0 / exposure
 
 
 def bootstrap(

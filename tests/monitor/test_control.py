@@ -25,7 +25,7 @@ from steersman.monitor.docket import APPLY_WITHIN_S, DECIDE_WITHIN_S, UNDO, Mome
 from steersman.monitor.errors import NotFoundError, RefusedError
 from steersman.monitor.limits import Limits
 from steersman.monitor.probation import Expectation
-from steersman.rules.verdict import Diagnosis, Prescription, PrescriptionKind, Verdict
+from steersman.rules.verdict import Diagnosis, Prescription, PrescriptionKind, RecommendedLR, Verdict
 
 S = AdjustmentState
 
@@ -150,6 +150,22 @@ def test_divergence_does_not_wait_for_the_cooldown() -> None:
     run_probation(c, lay_on(c, 21), 2.0)
     c.consider(diagnosis(verdict=Verdict.DIVERGED), at(60))
     assert len(c.adjustments) == 2
+
+
+def test_a_job_still_too_hot_half_the_way_down_is_taken_further() -> None:
+    c = control(cooldown_steps=1)
+    aimed = replace(diagnosis(), recommended_lr=RecommendedLR(0.02, 0.01, 0.04))
+    c.consider(aimed, at(20))
+    run_probation(c, lay_on(c, 21), 2.0)
+    for step in (100, 150):
+        c.note_instability("lr_too_high", "lr_too_high", step, at(step))
+    c.consider(replace(aimed, prescription=diagnosis(0.25).prescription), at(160))
+    assert [a.total_factor for a in c.adjustments.values()] == [0.5, 0.125]
+    run_probation(c, lay_on(c, 161), 2.0)
+    for step in (300, 350):
+        assert not c.exhausted
+        c.note_instability("lr_too_high", "lr_too_high", step, at(step))
+    assert c.exhausted
 
 
 def test_a_second_instability_after_a_cut_ends_prescribing() -> None:

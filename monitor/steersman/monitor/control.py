@@ -22,6 +22,7 @@ from steersman.monitor.docket import OWN_RAMP_STEPS, Docket, Moment
 from steersman.monitor.errors import NotFoundError, RefusedError
 from steersman.monitor.limits import Limits
 from steersman.monitor.probation import Expectation, Judgement, Probation
+from steersman.rules.lr_memory import above
 from steersman.rules.verdict import Diagnosis, Verdict
 
 S = AdjustmentState
@@ -49,13 +50,15 @@ class Control(Docket):
         policy: see `Policy`.
         limits: see `Limits`.
         acted_step: step of the last adjustment of the daemon's own; None before the first.
-        unstable_after_cut: instabilities that fired after a cut.
+        aim: the LR that was recommended when the daemon last acted; None where none was.
+        unstable_after_cut: instabilities that fired after a cut, at an LR no higher than what was aimed at.
         probation: what is being compared, if anything.
     """
 
     policy: Policy = Policy.OBSERVE
     limits: Limits = field(default_factory=Limits)
     acted_step: int | None = None
+    aim: float | None = None
     unstable_after_cut: int = 0
     probation: Probation | None = None
 
@@ -116,6 +119,7 @@ class Control(Docket):
         if objection:
             adjustment = replace(adjustment, detail=f"held to the owner's limits: {objection}")
         self.acted_step = now.step
+        self.aim = None if diagnosis.recommended_lr is None else diagnosis.recommended_lr.value
         self._record(adjustment, adjustment.by, adjustment.reason, now)
         if self.policy is Policy.AUTO:
             self._approve(adjustment, "policy auto", now)
@@ -124,7 +128,8 @@ class Control(Docket):
         """A rule fired anew: judge what is on probation, and count what a cut did not cure."""
         if verdict not in UNSTABLE:
             return
-        if self.cut_step is not None and first_step > self.cut_step:
+        lr = now.own_lr[0] * self.in_force.factor(now.own_lr[0]) if now.own_lr else None
+        if self.cut_step is not None and first_step > self.cut_step and not above(lr, self.aim):
             self.unstable_after_cut += 1
         hopeless = verdict in (Verdict.DIVERGED, Verdict.NONFINITE)
         if self.probation is not None and hopeless and first_step > self.probation.from_step:
@@ -281,6 +286,7 @@ class Control(Docket):
             "made": self.made,
             "acted_step": self.acted_step,
             "cut_step": self.cut_step,
+            "aim": self.aim,
             "unstable_after_cut": self.unstable_after_cut,
             "probation": self.probation.to_json() if self.probation else None,
         }
@@ -297,6 +303,7 @@ class Control(Docket):
             Policy(data["policy"]),
             Limits(**data["limits"]),
             data["acted_step"],
+            data.get("aim"),
             data["unstable_after_cut"],
             Probation.from_json(data["probation"]) if data["probation"] else None,
             adjustments={a.id: a for a in ordered},

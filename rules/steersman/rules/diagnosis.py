@@ -55,9 +55,10 @@ class Diagnostician:
         self.facts = facts
         self.memory = LrMemory()
 
-    def adjusted(self, factor: float) -> None:
-        """Our own hand moved the LR."""
-        self.memory.adjusted(factor)
+    def adjusted(self, factor: float, before: Diagnosis) -> None:
+        """Our own hand moved the LR, when this was the diagnosis."""
+        recommended = before.recommended_lr
+        self.memory.adjusted(factor, None if recommended is None else recommended.value)
 
     def watch(self, values: Mapping[str, Value], alarms: Sequence[Alarm]) -> None:
         """After each check: remember what the job has shown of its learning rates."""
@@ -90,7 +91,7 @@ class Diagnostician:
         if verdict is Verdict.LR_TOO_HIGH and self.memory.cuts and self.memory.broke_after_cut:
             confidence *= 0.5
             against.append(
-                f"It broke again after the learning rate was cut {self.memory.cuts} time(s): the learning rate may not "
+                "It broke again although the learning rate was cut to what was recommended: the learning rate may not "
                 "be the cause (initialisation, precision and data are others)."
             )
         recommended, lever = self._recommend(verdict, values, blame)

@@ -103,8 +103,9 @@ class Engine:
             self._adjust(factor)
 
     def _adjust(self, factor: float) -> None:
+        before = self.diagnose()
         self._panel.adjusted += 1
-        self._diagnostician.adjusted(factor)
+        self._diagnostician.adjusted(factor, before)
         self._panel.begin("adjusted", afresh=True)
 
     def findings(self) -> list[Finding]:

@@ -17,6 +17,15 @@ _BROKEN = (Verdict.LR_TOO_HIGH, Verdict.DIVERGED, Verdict.NONFINITE, Verdict.GRA
 _STEPS = ("r_top", "horizon", "travel", "c", "rho")
 
 
+def above(lr: float | None, aim: float | None) -> bool:
+    """Whether a rate is well above the one that was aimed at; not where one of them is unknown.
+
+    >>> above(0.5, 0.02), above(0.025, 0.02), above(0.5, None)
+    (True, False, False)
+    """
+    return lr is not None and aim is not None and lr > 1.5 * aim
+
+
 class LrMemory(Saved):
     """Remembers at which rates the job improved undisturbed, at which it broke, and what its steps were like then.
 
@@ -24,7 +33,9 @@ class LrMemory(Saved):
         stable: highest rate at which it improved undisturbed, None where it has not.
         unstable: lowest rate at which it began to break.
         cuts: how often our own hand lowered the rate.
-        broke_after_cut: how often it broke after that.
+        aim: the rate that was recommended when it was last lowered, None where none was.
+        broke_after_cut: how often it broke after that, at a rate no higher than what was aimed at: a job that is still
+            too hot after half the way down only shows that it was half the way.
         hot: whether it is broken now.
         in_warmup: whether it last broke before its warm-up was over.
         served: whether it had improved undisturbed at half the rate at which it last broke, or more.
@@ -33,7 +44,7 @@ class LrMemory(Saved):
     """
 
     FIELDS: ClassVar[tuple[str, ...]] = (
-        "stable", "unstable", "cuts", "broke_after_cut", "hot", "before", "suspect",
+        "stable", "unstable", "cuts", "aim", "broke_after_cut", "hot", "before", "suspect",
         "in_warmup", "served",
     )  # fmt: skip
 
@@ -41,6 +52,7 @@ class LrMemory(Saved):
         self.stable: float | None = None
         self.unstable: float | None = None
         self.cuts = 0
+        self.aim: float | None = None
         self.broke_after_cut = 0
         self.hot = False
         self.before: float | None = None
@@ -49,9 +61,11 @@ class LrMemory(Saved):
         self.served = False
         self.steps: dict[str, float] = {}
 
-    def adjusted(self, factor: float) -> None:
-        """Our own hand moved the rate."""
-        self.cuts += factor < 1.0
+    def adjusted(self, factor: float, recommended: float | None = None) -> None:
+        """Our own hand moved the rate, when this one was recommended."""
+        if factor < 1.0:
+            self.cuts += 1
+            self.aim = recommended
         self.hot = False
         self.steps.pop("ln_best", None)
 
@@ -82,7 +96,7 @@ class LrMemory(Saved):
         if broken and not self.hot:
             self.hot = True
             self.in_warmup = values["warmup"] is True
-            self.broke_after_cut += self.cuts > 0
+            self.broke_after_cut += self.cuts > 0 and not above(lr, self.aim)
             self._broke(lr)
         elif not broken and self.hot and not values["blanked"]:
             self.hot = False

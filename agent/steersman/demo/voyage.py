@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ from steersman.cli.errors import CommandError, UnreachableError
 from steersman.demo.judge import GOOD_LR, Outcome
 
 WATCHED, STEERED, GOOD = "hot-watched", "hot-steered", "good-lr"
+_PR_SET_PDEATHSIG = 1
 _QUIET = {"healthy", "undetermined", "too_short"}
 _LOUD = {"warning", "critical"}
 _MADE = {"applied", "probation", "kept", "reverted"}
@@ -212,6 +214,8 @@ class Voyage:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 env=self._environment(),
+                # Only for the first of them: afterwards this process has threads, and must not run Python in a fork.
+                preexec_fn=None if self._children else _end_with_parent,
             )
 
     def _environment(self) -> dict[str, str]:
@@ -248,6 +252,12 @@ class Voyage:
                 )
         _end([child for name, child in self._children.items() if name == "daemon"], signal.SIGTERM)
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _end_with_parent() -> None:
+    """In the child: ask to be ended where the demo itself is killed outright (Linux; elsewhere it goes on)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _end(children: Sequence[subprocess.Popen[bytes]], first: signal.Signals) -> None:

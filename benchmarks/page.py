@@ -191,8 +191,7 @@ def _attach(entry: Entry) -> list[str]:
 def _leak(entry: Entry) -> list[str]:
     lines = [
         f"`python -m benchmarks.probe_leak`, {_where(entry)}. A model of nine weights, with everything that the probe "
-        "looks at; bytes a step are the slope of a line through resident memory after the first third. A short look: a "
-        "million steps or more are its default.",
+        "looks at; bytes a step are the slope of a line through resident memory after the first third.",
         "",
         "| | steps | RSS after warm-up, MB | at the end, MB | bytes a step | descriptors, at the end | |",
         "|---|---|---|---|---|---|---|",

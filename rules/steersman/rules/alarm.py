@@ -87,6 +87,11 @@ class Alarm(Saved):
         self.since = time
         return True
 
+    @property
+    def open(self) -> bool:
+        """Whether it is pending or firing: an alarm that is not stays as it is until its rule's `expr` holds."""
+        return self.status == _PENDING or self.status == _FIRING
+
     def stop(self, time: float) -> bool:
         """The rule is switched off: what fired is resolved; returns whether its state changed."""
         before = self.status

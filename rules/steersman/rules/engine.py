@@ -12,6 +12,7 @@ from steersman.rules.facts import JobFacts
 from steersman.rules.features.panel import Panel
 from steersman.rules.finding import Finding, FindingState, Severity
 from steersman.rules.forecast import Forecast, extrapolate
+from steersman.rules.language.sieve import Sieve
 from steersman.rules.packs import Mistake, Pack, PackError, load_pack, shipped_pack
 from steersman.rules.rows import RowReader
 from steersman.rules.samples import Samples
@@ -50,7 +51,7 @@ class Engine:
         self.facts = facts
         self._panel = Panel(facts)
         self._rows = RowReader(self._panel)
-        self._alarms = [Alarm(rule) for rule in pack.rules]
+        self._watch([Alarm(rule) for rule in pack.rules])
         self._diagnostician = Diagnostician(facts)
         self._coming: list[list[float]] = []
         self._budget = budget or Budget()
@@ -68,6 +69,11 @@ class Engine:
                 self._check(changed)
         return changed
 
+    def _watch(self, alarms: list[Alarm]) -> None:
+        self._alarms = alarms
+        self._sieve = Sieve([alarm.rule.expr for alarm in alarms])
+        self._open = {place for place, alarm in enumerate(alarms) if alarm.open}
+
     def _check(self, changed: list[Finding]) -> None:
         panel = self._panel
         values = panel.values()
@@ -76,10 +82,15 @@ class Engine:
         if self._budget.due():
             for slow in self._budget.measure([a.rule for a in self._alarms], values, step):
                 self._stop(slow, changed)
-        for alarm in self._alarms:
+        open_, alarms = self._open, self._alarms
+        # Where nothing holds and nothing is open, which is most of the time, there is nothing to step.
+        held = self._sieve.may_hold(values)
+        for place in sorted(open_.union(held)) if open_ or held else ():
+            alarm = alarms[place]
             if alarm.check(values, points, step, time, settled):
                 changed.append(alarm.finding())
-        self._diagnostician.watch(values, self._alarms)
+                (open_.add if alarm.open else open_.discard)(place)
+        self._diagnostician.watch(values, [alarms[place] for place in open_] if open_ else ())
         panel.checked(values)
 
     def _stop(self, slow: StoppedRule, changed: list[Finding]) -> None:
@@ -87,7 +98,7 @@ class Engine:
         for alarm in [a for a in self._alarms if a.rule.name == slow.rule]:
             if alarm.stop(self._panel.time):
                 changed.append(alarm.finding())
-            self._alarms.remove(alarm)
+        self._watch([alarm for alarm in self._alarms if alarm.rule.name != slow.rule])
 
     @property
     def stopped(self) -> tuple[StoppedRule, ...]:
@@ -158,5 +169,5 @@ class Engine:
         engine._diagnostician.load(state["diagnosis"])
         engine._coming = state["coming"]
         engine._stopped = {rule: StoppedRule(rule, step, reason) for rule, step, reason in state.get("stopped", [])}
-        engine._alarms = [a for a in engine._alarms if a.rule.name not in engine._stopped]
+        engine._watch([a for a in engine._alarms if a.rule.name not in engine._stopped])
         return engine

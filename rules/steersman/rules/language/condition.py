@@ -11,7 +11,7 @@ from steersman.rules.language import expression as ex
 
 Value = float | bool | None
 
-_COMPARE: dict[str, tuple[type[ast.cmpop], Callable[[Any, Any], bool]]] = {
+COMPARE: dict[str, tuple[type[ast.cmpop], Callable[[Any, Any], bool]]] = {
     "<": (ast.Lt, operator.lt),
     "<=": (ast.LtE, operator.le),
     ">": (ast.Gt, operator.gt),
@@ -54,7 +54,7 @@ class Condition:
         self.tree = ex.parse(source)
         self.names = tuple(ex.names(self.tree))
         self.parts = ex.size(self.tree)
-        self._fast = _compile(_python(self.tree))
+        self._fast = _compile(as_python(self.tree))
         self._partial: dict[tuple[str, ...], _Compiled] = {}
 
     def evaluate(self, values: Mapping[str, Value]) -> bool | None:
@@ -84,7 +84,7 @@ class Condition:
         while stack:
             node = stack.pop()
             if isinstance(node, ex.Binary):
-                if node.op in _COMPARE and isinstance(node.left, ex.Name) and node.left.name == name:
+                if node.op in COMPARE and isinstance(node.left, ex.Name) and node.left.name == name:
                     number = _constant(node.right)
                     if number is not None:
                         return number
@@ -131,12 +131,12 @@ class Kleene:
     def _part(self, node: ex.Node) -> tuple[ast.expr | None, bool]:
         """The part, None where it is unknown whatever comes; and whether it may turn out unknown."""
         if isinstance(node, ex.Name):
-            return (None, True) if node.name in self.unknown else (_python(node), False)
+            return (None, True) if node.name in self.unknown else (as_python(node), False)
         if isinstance(node, ex.Unary):
             return self._unary(node)
         if isinstance(node, ex.Binary):
             return self._logic(node) if node.op in ("&&", "||") else self._other(node)
-        return _python(node), False
+        return as_python(node), False
 
     def _unary(self, node: ex.Unary) -> tuple[ast.expr | None, bool]:
         inner, maybe = self._part(node.operand)
@@ -185,25 +185,36 @@ def _is(part: ast.expr, value: bool | None) -> ast.expr:
 
 
 def _binary(op: str, left: ast.expr, right: ast.expr) -> ast.expr:
-    if op in _COMPARE:
-        return ast.Compare(left, [_COMPARE[op][0]()], [right])
+    if op in COMPARE:
+        return ast.Compare(left, [COMPARE[op][0]()], [right])
     return ast.BinOp(left, _ARITHMETIC[op][0](), right)
 
 
-def _python(node: ex.Node) -> ast.expr:
+def as_python(node: ex.Node, local: bool = False) -> ast.expr:
+    """The expression as Python for the case that all it reads is known.
+
+    Args:
+        node: the expression.
+        local: features are variables, not entries of the mapping `v`.
+    """
     if isinstance(node, ex.Number | ex.Truth):
         return ast.Constant(node.value)
     if isinstance(node, ex.Name):
-        return ast.Subscript(ast.Name("v", ast.Load()), ast.Constant(node.name), ast.Load())
+        return _value(node.name, local)
     if isinstance(node, ex.Known):
-        got = ast.Subscript(ast.Name("v", ast.Load()), ast.Constant(node.name), ast.Load())
-        return ast.Compare(got, [ast.IsNot()], [ast.Constant(None)])
+        return ast.Compare(_value(node.name, local), [ast.IsNot()], [ast.Constant(None)])
     if isinstance(node, ex.Unary):
-        return ast.UnaryOp(ast.Not() if node.op == "!" else ast.USub(), _python(node.operand))
-    left, right = _python(node.left), _python(node.right)
+        return ast.UnaryOp(ast.Not() if node.op == "!" else ast.USub(), as_python(node.operand, local))
+    left, right = as_python(node.left, local), as_python(node.right, local)
     if node.op not in ("&&", "||"):
         return _binary(node.op, left, right)
     return ast.BoolOp(ast.And() if node.op == "&&" else ast.Or(), [left, right])
+
+
+def _value(name: str, local: bool) -> ast.expr:
+    if local:
+        return ast.Name(name, ast.Load())
+    return ast.Subscript(ast.Name("v", ast.Load()), ast.Constant(name), ast.Load())
 
 
 def _walk(node: ex.Node, values: Mapping[str, Value]) -> Value:
@@ -229,6 +240,6 @@ def _walk(node: ex.Node, values: Mapping[str, Value]) -> Value:
         return None if left is None or right is None else False
     if left is None or right is None:
         return None
-    if node.op in _COMPARE:
-        return _COMPARE[node.op][1](left, right)
+    if node.op in COMPARE:
+        return COMPARE[node.op][1](left, right)
     return _ARITHMETIC[node.op][1](left, right)

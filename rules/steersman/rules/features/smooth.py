@@ -28,11 +28,11 @@ class Smooth(Saved):
     def update(self, x: float) -> float:
         """Take a finite value; returns the mean."""
         count = self.count = self.count + 1
-        weight = self.alpha
+        weight, mean = self.alpha, self.mean
         if count * weight < 1.0:
             weight = 1.0 / count
-        self.mean += weight * (x - self.mean)
-        return self.mean
+        mean = self.mean = mean + weight * (x - mean)
+        return mean
 
     def reset(self) -> None:
         """Forget everything."""

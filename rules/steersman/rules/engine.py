@@ -60,11 +60,11 @@ class Engine:
     def feed(self, samples: Samples) -> list[Finding]:
         """Take rows of one rank; returns the findings whose state changed, in order."""
         changed: list[Finding] = []
-        panel = self._panel
+        panel, regime, coming = self._panel, self._panel.regime, self._coming
         for bad in self._rows.read(samples):
-            if self._coming and panel.step >= self._coming[0][0]:
-                self._adjust(self._coming.pop(0)[1])
-            points = panel.regime.points
+            if coming and panel.step >= coming[0][0]:
+                self._adjust(coming.pop(0)[1])
+            points = regime.points
             if bad or points % CHECK_EVERY == 0 or points < EARLY:
                 self._check(changed)
         return changed

@@ -122,24 +122,25 @@ class Panel(Saved):
         """Take a row's step and time; returns how many steps it stands for, and begins a regime after a restart."""
         before, self.step, self.time = self.step, step, time
         self.regime.tick()
-        if before >= 0 and step < before:
+        taken = step - before if before >= 0 else 1
+        if taken < 0:
             self.begin("steps jumped back", afresh=True)
-            self.taken = 1
-        else:
-            self.taken = step - before if before >= 0 else 1
-        return self.taken
+            taken = 1
+        self.taken = taken
+        return taken
 
     def learning_rate(self, lr: float, steps: int) -> None:
         """Take the LR of the first group."""
         if not abs(lr) < BOUND:
             return
         jumped = self.rate.update(lr, steps)
-        if self.warming and not self.rate.warming:
+        warming = self.rate.warming
+        if self.warming and not warming:
             self.warmup_steps = self.warmup_steps or self.step
             self.begin("the warm-up ended")
         elif jumped:
             self.begin("the LR jumped")
-        self.warming = self.rate.warming
+        self.warming = warming
 
     def take_loss(self, loss: float) -> None:
         """Take a loss, whatever it is."""
@@ -148,10 +149,11 @@ class Panel(Saved):
         if not usable:
             return
         self.zeros.update(loss)
-        was_affine = self.scale.affine
-        level = self.scale.update(loss)
+        scale = self.scale
+        was_affine = scale.affine
+        level = scale.update(loss)
         self.loss = loss
-        if self.scale.affine and not was_affine:
+        if scale.affine and not was_affine:
             # What was learned in log space means nothing on the affine scale.
             self.z, self.cusum, self.drawup = WinsorZ(), Cusum(), DrawUp()
             self.breakout, self.knee = Breakout(), Knee()
@@ -168,13 +170,15 @@ class Panel(Saved):
             if z > 5.0 and level - location > 0.05:
                 self.recovery.spiked(location + self.z.scale)
         self.drawup.update(level)
-        self.recovery.update(self.drawup.fast.mean)
+        if self.recovery.active:
+            self.recovery.update(self.drawup.fast.mean)
         left = self.breakout
         left.update(level)
         if left.count >= 3 and (self.left is None or left.low > self.left):
             self.left, self.left_top = left.low, left.high
         self.knee.update(level)
-        ln_step = math.log(self.step + 2.0) if self.step >= 0 else 0.0
+        step = self.step
+        ln_step = math.log(step + 2.0) if step >= 0 else 0.0
         total = self.rate.total
         if self.ring.add(ln_step, math.log(total) if total > 0.0 else 0.0, level):
             self._trend_fresh = False
@@ -196,7 +200,8 @@ class Panel(Saved):
         self.stale.update(norm, self.taken)
         z = self.z_grad.update(level)
         if z is not None:
-            self.zg_top = z if self.zg_top is None else max(z, self.zg_top)
+            if self.zg_top is None or z > self.zg_top:
+                self.zg_top = z
             self.cusum_grad.update(z)
 
     def take_numerics(self, scale: float | None, norm: float | None, clipped: float | None) -> None:

@@ -72,6 +72,9 @@ class Panel(Saved):
         "warmup_steps", "taken", "judged", "p_low", "p_high", "octaves",
     )  # fmt: skip
 
+    # Above thirty attributes an object without slots is looked up in a dictionary.
+    __slots__ = (*FIELDS, *_PARTS, "facts", "sets", "_trend", "_trend_fresh", "_trend_varied")
+
     def __init__(self, facts: JobFacts) -> None:
         self.facts = facts
         self.step = -1

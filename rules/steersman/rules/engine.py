@@ -71,7 +71,8 @@ class Engine:
 
     def _watch(self, alarms: list[Alarm]) -> None:
         self._alarms = alarms
-        self._sieve = Sieve([alarm.rule.expr for alarm in alarms])
+        whole = len(alarms) == len(self.pack.rules)
+        self._sieve = self.pack.sieve if whole else Sieve([alarm.rule.expr for alarm in alarms])
         self._open = {place for place, alarm in enumerate(alarms) if alarm.open}
 
     def _check(self, changed: list[Finding]) -> None:

@@ -6,6 +6,7 @@ import re
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import yaml
@@ -16,6 +17,7 @@ from steersman.rules.language.cel import Checker
 from steersman.rules.language.condition import Condition
 from steersman.rules.language.document import Document, did_you_mean
 from steersman.rules.language.mistake import Mistake, PackError
+from steersman.rules.language.sieve import Sieve
 from steersman.rules.language.tree import TreeReader, open_document
 from steersman.rules.rule import Hold, Prescribe, Rule
 from steersman.rules.verdict import Verdict
@@ -58,6 +60,11 @@ class Pack:
 
     def __len__(self) -> int:
         return len(self.rules)
+
+    @cached_property
+    def sieve(self) -> Sieve:
+        """What tells which rules can hold, made once for all jobs."""
+        return Sieve([rule.expr for rule in self.rules])
 
 
 def shipped_pack() -> Path:

@@ -375,23 +375,25 @@ class Panel(Saved):
 
     def _put_direction(self, out: dict[str, Value]) -> None:
         cosine, size = self.hypergrad, self.step_size
-        planned = self.facts.planned_steps
+        planned, horizon = self.facts.planned_steps, self.horizon
         if cosine.count or size.count:
             count = cosine.count
             out["n_c"] = float(count) if count else None
             out["c"] = cosine.mean if count >= 3 else None
             out["t_c"] = cosine.t if count >= 3 else None
             moved = size.count > 0
+            reach = size.over(horizon) if moved else None
+            travel = size.travel if moved else None
             out["r"] = size.ratio if moved else None
             out["r_top"] = math.exp(size.ln_top) if moved else None
-            out["R"] = size.over(self.horizon) if moved and planned > 0 else None
-            out["R_assumed"] = size.over(self.horizon) if moved else None
+            out["R"] = reach if planned > 0 else None
+            out["R_assumed"] = reach
             out["p_low"], out["p_high"], out["octaves"] = self.p_low, self.p_high, self.octaves
-            out["travel"] = size.travel if moved else None
-            out["pace"] = size.travel * math.sqrt(self.horizon / max(self.step + 1, 1)) if moved else None
+            out["travel"] = travel
+            out["pace"] = travel * math.sqrt(horizon / max(self.step + 1, 1)) if travel is not None else None
         else:
             out.update(_NO_DIRECTION)
-        out["horizon"] = self.horizon
+        out["horizon"] = horizon
         out["progress"] = min((self.step + 1) / planned, 1.0) if planned > 0 else None
 
     def _put_rate(self, out: dict[str, Value]) -> None:

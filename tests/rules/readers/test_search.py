@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
+import pytest
 from tests.rules.readers.written import event, event_file, simple
 
 from steersman.rules.readers import Wishes
@@ -45,3 +47,31 @@ def test_a_folder_of_everything(tmp_path: Path) -> None:
         ("tb/a", "tensorboard"),
     ]
     assert found(tmp_path, format="mlflow") == [("mlruns/0/abc", "mlflow")]
+
+
+def test_what_may_not_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.csv").write_text("step,loss\n1,2\n")
+    (tmp_path / "others.csv").write_text("step,loss\n1,2\n")
+
+    def head(path: Path) -> bytes:
+        if path.name == "others.csv":
+            raise PermissionError(13, "no")
+        return path.read_bytes()
+
+    monkeypatch.setattr("steersman.rules.readers.search.head", head)
+    assert [(item.path.name, item.problem) for item in search(tmp_path, Wishes())] == [
+        ("mine.csv", ""),
+        ("others.csv", "you may not read it"),
+    ]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may look everywhere")
+def test_a_folder_that_is_closed_is_said(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0)
+    assert [item.problem for item in search(tmp_path, Wishes())] == ["a folder that you may not look into"]
+
+
+def test_a_link_to_a_folder_above_ends(tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("step,loss\n1,2\n")
+    (tmp_path / "up").symlink_to(tmp_path)
+    assert found(tmp_path) == [("mine.csv", "csv")]

@@ -54,6 +54,9 @@ def _below(path: Path, wishes: Wishes, say: Say) -> Iterator[Found | Outcome]:
 
 
 def _of(found: Found, wishes: Wishes, pack: Pack, say: Say) -> Iterator[Outcome]:
+    if found.problem:
+        yield Outcome(found.source, error=found.problem)
+        return
     say(f"reading {found.source}")
     try:
         if found.form is None and not wishes.format and is_store(found.path):

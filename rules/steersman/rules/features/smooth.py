@@ -31,7 +31,8 @@ class Smooth(Saved):
         weight, mean = self.alpha, self.mean
         if count * weight < 1.0:
             weight = 1.0 / count
-        mean = self.mean = mean + weight * (x - mean)
+        mean += weight * (x - mean)
+        self.mean = mean
         return mean
 
     def reset(self) -> None:

@@ -21,7 +21,7 @@ class Smooth(Saved):
     FIELDS: ClassVar[tuple[str, ...]] = ("mean", "count")
 
     def __init__(self, half_life: float) -> None:
-        self.alpha = 1.0 - 2.0 ** (-1.0 / half_life)
+        self.alpha: float = 1.0 - 2.0 ** (-1.0 / half_life)
         self.mean = 0.0
         self.count = 0
 

@@ -29,7 +29,7 @@ class WinsorZ(Saved):
     FIELDS: ClassVar[tuple[str, ...]] = ("location", "spread", "count", "last")
 
     def __init__(self, half_life: float = 32.0) -> None:
-        self.alpha = 1.0 - 2.0 ** (-1.0 / half_life)
+        self.alpha: float = 1.0 - 2.0 ** (-1.0 / half_life)
         self.location = 0.0
         self.spread = 0.0
         self.count = 0

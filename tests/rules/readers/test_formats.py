@@ -239,6 +239,16 @@ def test_mlflow(tmp_path: Path) -> None:
     assert values(found, "lr/0")[:3] == [0.1, 0.1, 0.05]
 
 
+def test_mlflow_with_several_steps_a_millisecond(tmp_path: Path) -> None:
+    (tmp_path / "metrics").mkdir()
+    write(tmp_path / "meta.yaml", "run_id: abc\n")
+    for name in ("loss", "lr"):
+        write(tmp_path / "metrics" / name, "".join(f"{1000 + k // 3} 0.{k + 1} {k}\n" for k in range(9)))
+    found = one(tmp_path)
+    assert found.samples.steps.tolist() == list(range(9))
+    assert values(found, "lr/0") == values(found, "loss")
+
+
 def test_megatron(tmp_path: Path) -> None:
     line = (
         "[2024-01-01 00:00:00]  iteration {0:8d}/    1000 | consumed samples: 1024 | elapsed time (ms): 14.6"

@@ -75,3 +75,16 @@ def test_a_link_to_a_folder_above_ends(tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text("step,loss\n1,2\n")
     (tmp_path / "up").symlink_to(tmp_path)
     assert found(tmp_path) == [("mine.csv", "csv")]
+
+
+def test_what_torchs_writer_puts_aside_is_no_run(tmp_path: Path) -> None:
+    def events(*place: str, count: int) -> None:
+        series = [event(1.0, k, simple("loss", 1.0)) for k in range(count)]
+        event_file(tmp_path.joinpath(*place) / "events.out.tfevents.1", *series)
+
+    events("a", count=3)
+    events("a", "1700000000.1", count=1)
+    events("b", count=0)
+    events("b", "loss_train", count=3)
+    events("alone", count=1)
+    assert [name for name, _ in found(tmp_path)] == ["a", "alone", "b/loss_train"]

@@ -60,7 +60,8 @@ def search(folder: Path, wishes: Wishes) -> Iterator[Found]:
         parts = tensorboard.parts(here) if _wanted(tensorboard.FORMAT, wishes) else {}
         if parts or (any("tfevents" in name for name in files) and _wanted(tensorboard.FORMAT, wishes)):
             folders[:] = [f for f in folders if here / f not in parts.values()]
-            yield Found(here, str(here), tensorboard.FORMAT)
+            if parts or not tensorboard.is_aside(here):
+                yield Found(here, str(here), tensorboard.FORMAT)
         for name in sorted(files):
             path = here / name
             try:

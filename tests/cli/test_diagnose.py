@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -89,6 +90,29 @@ def test_what_cannot_be_read_stops_none_of_the_others(good: Path, tmp_path: Path
     assert "no log of a known kind is in it" in said[2]["error"]
     assert said[3]["error"] == "there is no such file"
     assert said[4]["run"] == "good"
+
+
+def test_what_may_not_be_read_stops_none_of_the_others(
+    good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    monkeypatch.setattr("os.access", lambda *_, **__: False)
+    result = diagnose("--json", closed, closed / "run.csv", good)
+    assert result.exit_code == 3
+    assert objects(result)[-1]["run"] == "good"
+    if os.geteuid():
+        assert [one["error"] for one in objects(result)[:2]] == [
+            "cannot be searched: Permission denied",
+            "you may not read it",
+        ]
+
+
+def test_an_infinite_loss_does_not_set_the_scale_of_the_page(tmp_path: Path) -> None:
+    log, page = tmp_path / "a.csv", tmp_path / "page.html"
+    log.write_text("step,loss\n" + "".join(f"{k},{'inf' if k == 50 else k / 100 - 0.2}\n" for k in range(100)))
+    diagnose("--html", page, log)
+    assert "e300" not in page.read_text()
 
 
 def test_report(bad: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -33,7 +34,8 @@ def outcomes(paths: Sequence[Path], wishes: Wishes, pack: Pack, say: Say) -> Ite
 
 
 def _below(path: Path, wishes: Wishes, say: Say) -> Iterator[Found | Outcome]:
-    if not path.is_dir():
+    # Unlike path.is_dir() it is no error where a folder above may not be looked into: reading says so.
+    if not os.path.isdir(path):
         yield Found(path, str(path))
         return
     say(f"searching {path}")

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import sqlite3
+from contextlib import closing
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -106,6 +108,18 @@ def test_what_may_not_be_read_stops_none_of_the_others(
             "cannot be searched: Permission denied",
             "you may not read it",
         ]
+
+
+def test_databases_of_others(good: Path, tmp_path: Path) -> None:
+    for name, tables in (("mlflow.db", ("runs", "metrics", "params")), ("other.db", ("a",)), ("empty?#.db", ("b",))):
+        with closing(sqlite3.connect(tmp_path / name)) as made:
+            for table in tables:
+                made.execute(f"CREATE TABLE {table} (x)")
+            made.commit()
+    said = [str(one.get("error")) for one in objects(diagnose("--json", *sorted(tmp_path.glob("*.db"))))]
+    assert said[1].startswith("it is MLflow's database, of which only the file store is read")
+    assert said[0] == said[2] == "it is an SQLite database, but no store of Steersman's"
+    assert [one["run"] for one in objects(diagnose("--json", tmp_path))] == ["good"]
 
 
 def test_an_infinite_loss_does_not_set_the_scale_of_the_page(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from steersman.cli.report.outcome import Outcome
-from steersman.cli.report.ownstore import is_store, read_store
+from steersman.cli.report.ownstore import foreign, is_store, read_store
 from steersman.rules.packs import Pack
 from steersman.rules.readers import ReadError, Wishes, read_runs
 from steersman.rules.readers.search import Found, search
@@ -45,7 +45,7 @@ def _below(path: Path, wishes: Wishes, say: Say) -> Iterator[Found | Outcome]:
             number += 1
             yield found
         for file in sorted(path.rglob("*.db")):
-            if is_store(file):
+            if is_store(file) and not foreign(file):
                 number += 1
                 yield Found(file, str(file))
     except OSError as error:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import sqlite3
+from contextlib import closing
 from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
@@ -91,6 +94,41 @@ def test_what_cannot_be_read_stops_none_of_the_others(good: Path, tmp_path: Path
     assert "no log of a known kind is in it" in said[2]["error"]
     assert said[3]["error"] == "there is no such file"
     assert said[4]["run"] == "good"
+
+
+def test_what_may_not_be_read_stops_none_of_the_others(
+    good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    monkeypatch.setattr("os.access", lambda *_, **__: False)
+    result = diagnose("--json", closed, closed / "run.csv", good)
+    assert result.exit_code == 3
+    assert objects(result)[-1]["run"] == "good"
+    if os.geteuid():
+        assert [one["error"] for one in objects(result)[:2]] == [
+            "cannot be searched: Permission denied",
+            "you may not read it",
+        ]
+
+
+def test_databases_of_others(good: Path, tmp_path: Path) -> None:
+    for name, tables in (("mlflow.db", ("runs", "metrics", "params")), ("other.db", ("a",)), ("empty?#.db", ("b",))):
+        with closing(sqlite3.connect(tmp_path / name)) as made:
+            for table in tables:
+                made.execute(f"CREATE TABLE {table} (x)")
+            made.commit()
+    said = [str(one.get("error")) for one in objects(diagnose("--json", *sorted(tmp_path.glob("*.db"))))]
+    assert said[1].startswith("it is MLflow's database, of which only the file store is read")
+    assert said[0] == said[2] == "it is an SQLite database, but no store of Steersman's"
+    assert [one["run"] for one in objects(diagnose("--json", tmp_path))] == ["good"]
+
+
+def test_an_infinite_loss_does_not_set_the_scale_of_the_page(tmp_path: Path) -> None:
+    log, page = tmp_path / "a.csv", tmp_path / "page.html"
+    log.write_text("step,loss\n" + "".join(f"{k},{'inf' if k == 50 else k / 100 - 0.2}\n" for k in range(100)))
+    diagnose("--html", page, log)
+    assert "e300" not in page.read_text()
 
 
 def test_report(bad: Path) -> None:

@@ -30,7 +30,8 @@ Formats:
 
 
 @click.command(help=HELP)
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+# What may not be read is said of that path, and stops none of the others: click would end here.
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line and run; see docs/diagnose.md.")
 @click.option(
     "--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write one self-contained page."

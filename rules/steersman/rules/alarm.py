@@ -42,6 +42,7 @@ class Alarm(Saved):
         self.checks = 0
         self.summary = ""
         self.evidence: list[list[Any]] = []
+        self._wanted = tuple(dict.fromkeys((*rule.evidence, *rule.expr.names)))
 
     def check(self, values: Mapping[str, Value], points: int, step: int, time: float, settled: bool) -> bool:
         """Step the state; returns whether it changed.
@@ -87,6 +88,11 @@ class Alarm(Saved):
         self.since = time
         return True
 
+    @property
+    def open(self) -> bool:
+        """Whether it is pending or firing: an alarm that is not stays as it is until its rule's `expr` holds."""
+        return self.status == _PENDING or self.status == _FIRING
+
     def stop(self, time: float) -> bool:
         """The rule is switched off: what fired is resolved; returns whether its state changed."""
         before = self.status
@@ -106,8 +112,7 @@ class Alarm(Saved):
         self.last_step = step
         rule = self.rule
         # Sentences are made when someone reads them; what they are made of is kept.
-        wanted = dict.fromkeys((*rule.evidence, *rule.expr.names))
-        self.evidence = [[name, float(v)] for name in wanted if (v := values.get(name)) is not None]
+        self.evidence = [[name, float(v)] for name in self._wanted if (v := values.get(name)) is not None]
         self.summary = _fill(rule.explain, values) if self.status != _FIRING else self.summary
 
     def finding(self) -> Finding:

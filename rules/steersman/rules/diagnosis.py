@@ -61,7 +61,12 @@ class Diagnostician:
         self.memory.adjusted(factor, None if recommended is None else recommended.value)
 
     def watch(self, values: Mapping[str, Value], alarms: Sequence[Alarm]) -> None:
-        """After each check: remember what the job has shown of its learning rates."""
+        """After each check: remember what the job has shown of its learning rates.
+
+        Args:
+            values: the features.
+            alarms: those that are open, at least.
+        """
         self.memory.watch(values, alarms)
 
     def diagnose(self, panel: Panel, alarms: Sequence[Alarm]) -> Diagnosis:

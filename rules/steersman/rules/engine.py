@@ -12,6 +12,7 @@ from steersman.rules.facts import JobFacts
 from steersman.rules.features.panel import Panel
 from steersman.rules.finding import Finding, FindingState, Severity
 from steersman.rules.forecast import Forecast, extrapolate
+from steersman.rules.language.sieve import Sieve
 from steersman.rules.packs import Mistake, Pack, PackError, load_pack, shipped_pack
 from steersman.rules.rows import RowReader
 from steersman.rules.samples import Samples
@@ -25,7 +26,7 @@ CHECK_EVERY = 4
 EARLY = 64
 """Points up to which rules are checked at each: a job that is logged seldom may be over by then."""
 
-VERSION = 3
+VERSION = 4
 """Of snapshots; to be raised whenever what a feature, an alarm or the diagnosis keeps changes."""
 
 _LOUDNESS = {Severity.CRITICAL: 0, Severity.WARNING: 1, Severity.INFO: 2}
@@ -50,7 +51,7 @@ class Engine:
         self.facts = facts
         self._panel = Panel(facts)
         self._rows = RowReader(self._panel)
-        self._alarms = [Alarm(rule) for rule in pack.rules]
+        self._watch([Alarm(rule) for rule in pack.rules])
         self._diagnostician = Diagnostician(facts)
         self._coming: list[list[float]] = []
         self._budget = budget or Budget()
@@ -59,14 +60,20 @@ class Engine:
     def feed(self, samples: Samples) -> list[Finding]:
         """Take rows of one rank; returns the findings whose state changed, in order."""
         changed: list[Finding] = []
-        panel = self._panel
+        panel, regime, coming = self._panel, self._panel.regime, self._coming
         for bad in self._rows.read(samples):
-            if self._coming and panel.step >= self._coming[0][0]:
-                self._adjust(self._coming.pop(0)[1])
-            points = panel.regime.points
+            if coming and panel.step >= coming[0][0]:
+                self._adjust(coming.pop(0)[1])
+            points = regime.points
             if bad or points % CHECK_EVERY == 0 or points < EARLY:
                 self._check(changed)
         return changed
+
+    def _watch(self, alarms: list[Alarm]) -> None:
+        self._alarms = alarms
+        whole = len(alarms) == len(self.pack.rules)
+        self._sieve = self.pack.sieve if whole else Sieve([alarm.rule.expr for alarm in alarms])
+        self._open = {place for place, alarm in enumerate(alarms) if alarm.open}
 
     def _check(self, changed: list[Finding]) -> None:
         panel = self._panel
@@ -76,10 +83,15 @@ class Engine:
         if self._budget.due():
             for slow in self._budget.measure([a.rule for a in self._alarms], values, step):
                 self._stop(slow, changed)
-        for alarm in self._alarms:
+        open_, alarms = self._open, self._alarms
+        # Where nothing holds and nothing is open, which is most of the time, there is nothing to step.
+        held = self._sieve.may_hold(values)
+        for place in sorted(open_.union(held)) if open_ or held else ():
+            alarm = alarms[place]
             if alarm.check(values, points, step, time, settled):
                 changed.append(alarm.finding())
-        self._diagnostician.watch(values, self._alarms)
+                (open_.add if alarm.open else open_.discard)(place)
+        self._diagnostician.watch(values, [alarms[place] for place in open_] if open_ else ())
         panel.checked(values)
 
     def _stop(self, slow: StoppedRule, changed: list[Finding]) -> None:
@@ -87,7 +99,7 @@ class Engine:
         for alarm in [a for a in self._alarms if a.rule.name == slow.rule]:
             if alarm.stop(self._panel.time):
                 changed.append(alarm.finding())
-            self._alarms.remove(alarm)
+        self._watch([alarm for alarm in self._alarms if alarm.rule.name != slow.rule])
 
     @property
     def stopped(self) -> tuple[StoppedRule, ...]:
@@ -159,5 +171,5 @@ class Engine:
         engine._diagnostician.load(state["diagnosis"])
         engine._coming = state["coming"]
         engine._stopped = {rule: StoppedRule(rule, step, reason) for rule, step, reason in state.get("stopped", [])}
-        engine._alarms = [a for a in engine._alarms if a.rule.name not in engine._stopped]
+        engine._watch([a for a in engine._alarms if a.rule.name not in engine._stopped])
         return engine

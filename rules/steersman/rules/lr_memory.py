@@ -70,7 +70,7 @@ class LrMemory(Saved):
         self.steps.pop("ln_best", None)
 
     def watch(self, values: Mapping[str, Value], alarms: Sequence[Alarm]) -> None:
-        """After each check."""
+        """After each check; of the alarms only those count that are open."""
         broken, loud, pending, nonfinite = False, False, False, False
         for alarm in alarms:
             status = alarm.status

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from steersman.rules.features.catalogue import catalogue
 from steersman.rules.language.cel import Checker
 from steersman.rules.language.mistake import Mistake, PackError
+from steersman.rules.language.sieve import Sieve
 from steersman.rules.language.tree import open_document
 from steersman.rules.rule import Rule
 from steersman.rules.rule_file import Gathered, RuleFile
@@ -28,6 +30,11 @@ class Pack:
 
     def __len__(self) -> int:
         return len(self.rules)
+
+    @cached_property
+    def sieve(self) -> Sieve:
+        """What tells which rules can hold, made once for all jobs."""
+        return Sieve([rule.expr for rule in self.rules])
 
 
 def shipped_pack() -> Path:

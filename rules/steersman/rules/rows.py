@@ -53,14 +53,15 @@ class RowReader:
             if name == "val_loss" or name.startswith("val_loss/")
             if (column := cells(samples, name)) is not None
         ]
+        seldom = any(column is not None for column in (cosine, update, promise, scale, clipped)) or bool(sets)
+        group = self.group
+        rate = rates.get(group)
         for k in range(n):
             taken = panel.clock(steps[k], times[k])
             bad = False
-            if not self.group:
-                self.group = next(
-                    (g for g, column in rates.items() if column is not None and column[k] is not None), ""
-                )
-            rate = rates.get(self.group)
+            if not group:
+                group = next((g for g, column in rates.items() if column is not None and column[k] is not None), "")
+                self.group, rate = group, rates.get(group)
             if rate is not None and (lr := rate[k]) is not None:
                 panel.learning_rate(lr, taken)
             if grad is not None and (norm := grad[k]) is not None:
@@ -69,6 +70,9 @@ class RowReader:
             if loss is not None and (value := loss[k]) is not None:
                 panel.take_loss(value)
                 bad = bad or panel.bad_loss.run > 0
+            if not seldom:
+                yield bad
+                continue
             if scale is not None or clipped is not None:
                 panel.take_numerics(
                     scale[k] if scale is not None else None,

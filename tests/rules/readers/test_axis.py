@@ -53,3 +53,9 @@ def test_nan_that_comes_and_goes_is_a_gap_and_nan_that_stays_is_none(tmp_path: P
     assert len(gaps.samples.columns["loss"].values) == 20
     broken = one(table(tmp_path, "step,loss", [(k, "nan" if k > 19 else 1.0) for k in range(40)]))
     assert sum(v != v for v in values(broken, "loss") if v is not None) == 20
+
+
+def test_numbers_that_are_no_steps(tmp_path: Path) -> None:
+    run = one(table(tmp_path, "step,loss", [(17 * 10**17 + k, 2.0 - k / 10) for k in range(9)]))
+    assert run.samples.steps.tolist() == list(range(9))
+    assert run.notes == ("'step' has no number that can be a step: rows are counted instead",)

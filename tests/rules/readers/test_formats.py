@@ -239,6 +239,16 @@ def test_mlflow(tmp_path: Path) -> None:
     assert values(found, "lr/0")[:3] == [0.1, 0.1, 0.05]
 
 
+def test_mlflow_with_several_steps_a_millisecond(tmp_path: Path) -> None:
+    (tmp_path / "metrics").mkdir()
+    write(tmp_path / "meta.yaml", "run_id: abc\n")
+    for name in ("loss", "lr"):
+        write(tmp_path / "metrics" / name, "".join(f"{1000 + k // 3} 0.{k + 1} {k}\n" for k in range(9)))
+    found = one(tmp_path)
+    assert found.samples.steps.tolist() == list(range(9))
+    assert values(found, "lr/0") == values(found, "loss")
+
+
 def test_megatron(tmp_path: Path) -> None:
     line = (
         "[2024-01-01 00:00:00]  iteration {0:8d}/    1000 | consumed samples: 1024 | elapsed time (ms): 14.6"
@@ -367,12 +377,51 @@ def test_packed(tmp_path: Path) -> None:
         (VERSION, "it has no scalar"),
         (b":W&B\xe1\xbe\0", "no row of history"),
         (b"step,loss\n", "it has a header and no row"),
+        (b"s," * (1 << 20), "none of its lines has fewer than 1 MiB"),
+        (b"\x1f\x8bdamaged", "a damaged gzip"),
     ],
 )
 def test_what_cannot_be_read_says_why(tmp_path: Path, content: bytes, words: str) -> None:
     path = tmp_path / ("a.csv" if b"," in content and content[:1] == b"s" else "a.bin")
     path.write_bytes(content)
     with pytest.raises(ReadError, match="^.*" + words.replace("[", r"\[")):
+        one(path)
+
+
+def test_a_quotation_mark_that_is_not_closed_swallows_no_rows(tmp_path: Path) -> None:
+    rows = [f"{k},{2.0 - k / 1000}" for k in range(100)]
+    rows[10:10] = ['"killed, and', "Traceback (most recent call last):"]
+    rows[60:60] = ['"again']
+    run = one(write(tmp_path / "a.csv", "\n".join(["step,loss", *rows])))
+    assert run.samples.steps.tolist() == list(range(100))
+    assert "2 rows have a quotation mark without an end: taken for a sign like any other" in run.notes
+
+
+def test_a_quoted_cell_may_have_ends_of_lines_in_it(tmp_path: Path) -> None:
+    rows = "".join(f'{k},"said ""so"",\nand so",{2.0 - k / 1000}\n' for k in range(100))
+    run = one(write(tmp_path / "a.csv", "step,text,loss\n" + rows))
+    assert run.samples.steps.tolist() == list(range(100))
+    assert not run.notes
+
+
+def test_a_cell_of_any_length_ends_nothing(tmp_path: Path) -> None:
+    long = "x" * 200_000
+    for mark in ("", '"'):
+        text = f'step,text,loss\n1,a,2\n2,"a",2\n3,{mark}{long},2\n4,a,1\n'
+        run = one(write(tmp_path / "a.csv", text))
+        assert run.samples.steps.tolist() == [1, 2, 3, 4]
+
+
+def test_of_a_gzip_that_is_cut_off_what_is_before_the_cut_is_read(tmp_path: Path) -> None:
+    packed = gzip.compress("".join(["step,loss\n", *(f"{k},{math.sin(k)}\n" for k in range(20_000))]).encode())
+    (tmp_path / "a.csv.gz").write_bytes(packed[: len(packed) // 2])
+    assert 5_000 < len(one(tmp_path / "a.csv.gz").samples) < 15_000
+
+
+def test_a_table_that_is_too_wide_says_so(tmp_path: Path) -> None:
+    names = [*(f"c{k}" for k in range(5_000)), "step", "loss"]
+    path = write(tmp_path / "a.csv", "\n".join([",".join(names), *[",".join("1" * 5_002)] * 3]))
+    with pytest.raises(ReadError, match=r"no column reads as a loss; .*; it has 5,002 columns: only the first 4,096"):
         one(path)
 
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
+import pytest
 from tests.rules.readers.written import event, event_file, simple
 
 from steersman.rules.readers import Wishes
@@ -45,3 +47,44 @@ def test_a_folder_of_everything(tmp_path: Path) -> None:
         ("tb/a", "tensorboard"),
     ]
     assert found(tmp_path, format="mlflow") == [("mlruns/0/abc", "mlflow")]
+
+
+def test_what_may_not_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.csv").write_text("step,loss\n1,2\n")
+    (tmp_path / "others.csv").write_text("step,loss\n1,2\n")
+
+    def head(path: Path) -> bytes:
+        if path.name == "others.csv":
+            raise PermissionError(13, "no")
+        return path.read_bytes()
+
+    monkeypatch.setattr("steersman.rules.readers.search.head", head)
+    assert [(item.path.name, item.problem) for item in search(tmp_path, Wishes())] == [
+        ("mine.csv", ""),
+        ("others.csv", "you may not read it"),
+    ]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may look everywhere")
+def test_a_folder_that_is_closed_is_said(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0)
+    assert [item.problem for item in search(tmp_path, Wishes())] == ["a folder that you may not look into"]
+
+
+def test_a_link_to_a_folder_above_ends(tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("step,loss\n1,2\n")
+    (tmp_path / "up").symlink_to(tmp_path)
+    assert found(tmp_path) == [("mine.csv", "csv")]
+
+
+def test_what_torchs_writer_puts_aside_is_no_run(tmp_path: Path) -> None:
+    def events(*place: str, count: int) -> None:
+        series = [event(1.0, k, simple("loss", 1.0)) for k in range(count)]
+        event_file(tmp_path.joinpath(*place) / "events.out.tfevents.1", *series)
+
+    events("a", count=3)
+    events("a", "1700000000.1", count=1)
+    events("b", count=0)
+    events("b", "loss_train", count=3)
+    events("alone", count=1)
+    assert [name for name, _ in found(tmp_path)] == ["a", "alone", "b/loss_train"]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from steersman.cli.report.outcome import Outcome
-from steersman.cli.report.ownstore import is_store, read_store
+from steersman.cli.report.ownstore import foreign, is_store, read_store
 from steersman.rules.packs import Pack
 from steersman.rules.readers import ReadError, Wishes, read_runs
 from steersman.rules.readers.search import Found, search
@@ -33,7 +34,8 @@ def outcomes(paths: Sequence[Path], wishes: Wishes, pack: Pack, say: Say) -> Ite
 
 
 def _below(path: Path, wishes: Wishes, say: Say) -> Iterator[Found | Outcome]:
-    if not path.is_dir():
+    # Unlike path.is_dir() it is no error where a folder above may not be looked into: reading says so.
+    if not os.path.isdir(path):
         yield Found(path, str(path))
         return
     say(f"searching {path}")
@@ -43,7 +45,7 @@ def _below(path: Path, wishes: Wishes, say: Say) -> Iterator[Found | Outcome]:
             number += 1
             yield found
         for file in sorted(path.rglob("*.db")):
-            if is_store(file):
+            if is_store(file) and not foreign(file):
                 number += 1
                 yield Found(file, str(file))
     except OSError as error:
@@ -54,6 +56,9 @@ def _below(path: Path, wishes: Wishes, say: Say) -> Iterator[Found | Outcome]:
 
 
 def _of(found: Found, wishes: Wishes, pack: Pack, say: Say) -> Iterator[Outcome]:
+    if found.problem:
+        yield Outcome(found.source, error=found.problem)
+        return
     say(f"reading {found.source}")
     try:
         if found.form is None and not wishes.format and is_store(found.path):

@@ -30,6 +30,23 @@ def is_store(path: Path) -> bool:
         return False
 
 
+def foreign(path: Path) -> str:
+    """What an SQLite database is that is no store of Steersman's; empty where it is one, or cannot be looked into."""
+    import sqlite3
+    from contextlib import closing
+
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as opened:
+            tables = {name for (name,) in opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except (sqlite3.Error, ValueError):
+        return ""
+    if "attempt" in tables:
+        return ""
+    if {"runs", "metrics", "params"} <= tables:
+        return "it is MLflow's database, of which only the file store is read: write a run's metrics into a CSV"
+    return "it is an SQLite database, but no store of Steersman's"
+
+
 def read_store(path: Path, source: str, wishes: Wishes) -> list[Recording]:
     """The attempts in a store that have a loss.
 
@@ -43,6 +60,8 @@ def read_store(path: Path, source: str, wishes: Wishes) -> list[Recording]:
         raise ReadError(
             f"it is an SQLite database, and reading a store needs {error.name}: pip install 'steersman[monitor]'"
         ) from None
+    if other := foreign(path):
+        raise ReadError(other)
     runs = []
     try:
         for job, series in recorded(path):

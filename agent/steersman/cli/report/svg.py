@@ -55,7 +55,8 @@ def kind(chart: Chart, index: int) -> str:
 
 def _scaled(values: Floats, log: bool) -> Floats:
     if not log:
-        return np.clip(values, -1e300, 1e300)
+        # What is infinite is drawn as a cross, and must not set the scale.
+        return np.where(np.isfinite(values), np.clip(values, -1e300, 1e300), np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.log10(np.where(values > 0, values, np.nan)), dtype=np.float64)
 

@@ -29,8 +29,18 @@ class Cusum(Saved):
 
     def update(self, z: float) -> float:
         """Take a z score; returns the sum."""
-        self.sum = min(max(self.sum + min(max(z, -3.0), 3.0) - self.SLACK, 0.0), self.TOP)
-        return self.sum
+        # Comparisons: min and max cost more than the rest of it.
+        if z < -3.0:
+            z = -3.0
+        elif z > 3.0:
+            z = 3.0
+        total = self.sum + z - self.SLACK
+        if total < 0.0:
+            total = 0.0
+        elif total > self.TOP:
+            total = self.TOP
+        self.sum = total
+        return total
 
     def reset(self) -> None:
         """A new regime."""

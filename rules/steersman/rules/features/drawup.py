@@ -35,15 +35,13 @@ class DrawUp(Saved):
         """Take a loss on its scale."""
         if self.count == 0:
             self.first = self.top = level
-        self.count += 1
+        count = self.count = self.count + 1
         fast = self.fast.update(level)
         if fast > self.top:
             self.top = fast
         base = self.base.update(level)
-        if self.count <= 8:
+        if count <= 8 or base < self.best:
             self.best = base
-        else:
-            self.best = min(self.best, base)
 
     @property
     def up(self) -> float:

@@ -30,19 +30,21 @@ class Knee(Saved):
 
     def update(self, level: float) -> None:
         """Take a value on its scale."""
-        self.count += 1
-        if self.count == 1:
-            self.first = level
+        count = self.count = self.count + 1
         last = self.last
         last.append(level)
-        if len(last) < 4:
-            return
-        if len(last) > 4:
+        if count <= 4:
+            if count == 1:
+                self.first = level
+            if count < 4:
+                return
+        else:
             del last[0]
+        a, b, c, d = last
         # Least squares through four equidistant points.
-        self.fall = 0.3 * (last[0] - last[3]) + 0.1 * (last[1] - last[2])
-        if self.fall > self.steepest:
-            self.steepest = self.fall
+        fall = self.fall = 0.3 * (a - d) + 0.1 * (b - c)
+        if fall > self.steepest:
+            self.steepest = fall
 
     @property
     def ratio(self) -> float | None:

@@ -46,7 +46,9 @@ class LogLoss(Saved):
             if self.count < AFFINE_POINTS:
                 return None
             return math.asinh((loss - self.centre) / (5.0 * self.width))
-        return math.log(max(loss, self.floor, 1e-300))
+        if loss < self.floor:
+            loss = self.floor
+        return math.log(loss if loss > 1e-300 else 1e-300)
 
     def _learn(self, loss: float) -> None:
         self.count += 1

@@ -34,9 +34,9 @@ class GradientLevel(Saved):
 
     def update(self, level: float) -> None:
         """Take ln of a norm."""
-        self.count += 1
-        if self.count <= LEARN:
-            self.start += (level - self.start) / self.count
+        count = self.count = self.count + 1
+        if count <= LEARN:
+            self.start += (level - self.start) / count
         self.fast.update(level)
 
     @property

@@ -47,6 +47,18 @@ _PARTS = (
     "recovery", "numerics", "stale",
 )  # fmt: skip
 
+# What is unknown together is put down together.
+_NO_TREND: dict[str, Value] = dict.fromkeys(("i", "i_lo", "i_up", "span", "mk"))
+_NO_DIRECTION: dict[str, Value] = dict.fromkeys(
+    ("n_c", "c", "t_c", "r", "r_top", "R", "R_assumed", "p_low", "p_high", "octaves", "travel", "pace")
+)
+_NO_RATE: dict[str, Value] = dict.fromkeys(
+    ("lr", "lr_share", "lr_zero_share", "warmup", "decaying", "lr_peak", "warmup_ratio")
+)
+_NO_VALIDATION: dict[str, Value] = dict.fromkeys(
+    ("v_up", "v_gain", "gap", "gap_rise", "evals", "evals_since_best", "v_last")
+)
+
 
 class Panel(Saved):
     """Feeds one row to every feature, and reads them out under the names that rules use.
@@ -59,6 +71,9 @@ class Panel(Saved):
         "step", "time", "loss", "z_top", "jump", "zg_top", "adjusted", "warming", "broke_out",
         "broke_out_top", "broke_out_grad", "warmup_steps", "taken", "judged", "p_low", "p_high", "octaves",
     )  # fmt: skip
+
+    # Above thirty attributes an object without slots is looked up in a dictionary.
+    __slots__ = (*FIELDS, *_PARTS, "facts", "sets", "_trend", "_trend_fresh", "_trend_varied")
 
     def __init__(self, facts: JobFacts) -> None:
         self.facts = facts
@@ -110,24 +125,25 @@ class Panel(Saved):
         """Take a row's step and time; returns how many steps it stands for, and begins a regime after a restart."""
         before, self.step, self.time = self.step, step, time
         self.regime.tick()
-        if before >= 0 and step < before:
+        taken = step - before if before >= 0 else 1
+        if taken < 0:
             self.begin("steps jumped back", afresh=True)
-            self.taken = 1
-        else:
-            self.taken = step - before if before >= 0 else 1
-        return self.taken
+            taken = 1
+        self.taken = taken
+        return taken
 
     def learning_rate(self, lr: float, steps: int) -> None:
         """Take the LR of the first group."""
         if not abs(lr) < BOUND:
             return
         jumped = self.rate.update(lr, steps)
-        if self.warming and not self.rate.warming:
+        warming = self.rate.warming
+        if self.warming and not warming:
             self.warmup_steps = self.warmup_steps or self.step
             self.begin("the warm-up ended")
         elif jumped:
             self.begin("the LR jumped")
-        self.warming = self.rate.warming
+        self.warming = warming
 
     def take_loss(self, loss: float) -> None:
         """Take a loss, whatever it is."""
@@ -136,10 +152,11 @@ class Panel(Saved):
         if not usable:
             return
         self.zeros.update(loss)
-        was_affine = self.scale.affine
-        level = self.scale.update(loss)
+        scale = self.scale
+        was_affine = scale.affine
+        level = scale.update(loss)
         self.loss = loss
-        if self.scale.affine and not was_affine:
+        if scale.affine and not was_affine:
             # What was learned in log space means nothing on the affine scale.
             self.z, self.cusum, self.drawup = WinsorZ(), Cusum(), DrawUp()
             self.breakout, self.knee = Breakout(), Knee()
@@ -156,13 +173,15 @@ class Panel(Saved):
             if z > 5.0 and level - location > 0.05:
                 self.recovery.spiked(location + self.z.scale)
         self.drawup.update(level)
-        self.recovery.update(self.drawup.fast.mean)
+        if self.recovery.active:
+            self.recovery.update(self.drawup.fast.mean)
         seen = self.breakout
         seen.update(level)
         if seen.count >= 3 and (self.broke_out is None or seen.low > self.broke_out):
             self.broke_out, self.broke_out_top = seen.low, seen.high
         self.knee.update(level)
-        ln_step = math.log(self.step + 2.0) if self.step >= 0 else 0.0
+        step = self.step
+        ln_step = math.log(step + 2.0) if step >= 0 else 0.0
         total = self.rate.total
         if self.ring.add(ln_step, math.log(total) if total > 0.0 else 0.0, level):
             self._trend_fresh = False
@@ -184,7 +203,8 @@ class Panel(Saved):
         self.stale.update(norm, self.taken)
         z = self.z_grad.update(level)
         if z is not None:
-            self.zg_top = z if self.zg_top is None else max(z, self.zg_top)
+            if self.zg_top is None or z > self.zg_top:
+                self.zg_top = z
             self.cusum_grad.update(z)
 
     def take_numerics(self, scale: float | None, norm: float | None, clipped: float | None) -> None:
@@ -281,107 +301,125 @@ class Panel(Saved):
 
     def values(self) -> dict[str, Value]:
         """Every feature by name; None is unknown."""
-        regime, drawup, rate = self.regime, self.drawup, self.rate
+        regime, drawup, z = self.regime, self.drawup, self.z
+        bad_loss, bad_grad = self.bad_loss, self.bad_grad
         affine = self.scale.affine
         seen = drawup.count > 0
         relative = seen and not affine
+        fast, best, first = drawup.fast.mean, drawup.best, drawup.first
+        trend = self.trend()
         out: dict[str, Value] = {
             "step": float(self.step),
             "points": float(regime.points),
             "since_regime": float(regime.since),
-            "blanked": regime.blanked,
+            "blanked": regime.since < regime.blank,
             "adjusted": float(self.adjusted),
             "loss": self.loss,
-            "loss_smooth": self.scale.back(drawup.fast.mean) if seen else None,
+            "loss_smooth": self.scale.back(fast) if seen else None,
             "z_loss": self.z_top,
             "jump": self.jump if self.z_top is not None and not affine else None,
             "z_gnorm": self.zg_top,
             "cusum": self.cusum.sum if seen else None,
             "cusum_gnorm": self.cusum_grad.sum if self.z_grad.count else None,
-            "up": drawup.up if relative else None,
-            "above_start": drawup.above_start if relative else None,
-            "overshoot": drawup.overshoot if relative else None,
-            "fell": drawup.fell if relative else None,
-            "noise": self.z.scale if self.z.count >= 20 else None,
-            "nonfinite_loss": float(self.bad_loss.run) if self.bad_loss.points else None,
-            "nonfinite_loss_recent": float(self.bad_loss.recent) if self.bad_loss.points else None,
-            "nonfinite_gnorm": float(self.bad_grad.run) if self.bad_grad.points else None,
-            "nonfinite_gnorm_recent": float(self.bad_grad.recent) if self.bad_grad.points else None,
-            "rho": self.gain.ratio,
+            "up": fast - best if relative else None,
+            "above_start": fast - first if relative else None,
+            "overshoot": drawup.top - first if relative else None,
+            "fell": first - best if relative else None,
+            "noise": z.scale if z.count >= 20 else None,
+            "nonfinite_loss": float(bad_loss.run) if bad_loss.points else None,
+            "nonfinite_loss_recent": float(len(bad_loss.where)) if bad_loss.points else None,
+            "nonfinite_gnorm": float(bad_grad.run) if bad_grad.points else None,
+            "nonfinite_gnorm_recent": float(len(bad_grad.where)) if bad_grad.points else None,
+            "rho": self.gain.ratio if self.gain.steps else None,
+            "offset": relative and trend is not None and self._offset(trend),
         }
-        out["offset"] = relative and self._offset()
         self._put_levels(out, relative)
-        self._put_trend(out)
-        count = self.hypergrad.count
-        out["n_c"] = float(count) if count else None
-        out["c"] = self.hypergrad.mean if count >= 3 else None
-        out["t_c"] = self.hypergrad.t if count >= 3 else None
-        moved = self.step_size.count > 0
-        planned = self.facts.planned_steps
-        out["r"] = self.step_size.ratio if moved else None
-        out["r_top"] = math.exp(self.step_size.ln_top) if moved else None
-        out["R"] = self.step_size.over(self.horizon) if moved and planned > 0 else None
-        out["R_assumed"] = self.step_size.over(self.horizon) if moved else None
-        out["p_low"], out["p_high"], out["octaves"] = self.p_low, self.p_high, self.octaves
-        out["travel"] = self.step_size.travel if moved else None
-        out["pace"] = self.step_size.travel * math.sqrt(self.horizon / max(self.step + 1, 1)) if moved else None
-        out["horizon"] = self.horizon
-        out["progress"] = min((self.step + 1) / planned, 1.0) if planned > 0 else None
-        known = rate.points > 0
-        out["lr"] = rate.now if known else None
-        out["lr_share"] = rate.now / rate.peak if known and rate.peak > 0.0 else None
-        out["lr_zero_share"] = rate.zero_share if known else None
-        out["warmup"] = rate.warming if known else None
-        out["decaying"] = rate.decaying if known else None
-        out["lr_peak"] = rate.peak if known else None
-        out["warmup_ratio"] = self._warmup_ratio()
+        if trend is None:
+            out.update(_NO_TREND)
+        else:
+            slope, reach = -trend.slope, 1.645 * trend.error
+            out["i"], out["i_lo"], out["i_up"] = (None, None, None) if affine else (slope, slope - reach, slope + reach)
+            out["span"], out["mk"] = trend.span, trend.mann_kendall
+        self._put_direction(out)
+        self._put_rate(out)
         self._put_validation(out)
         return out
 
-    def _offset(self) -> bool:
+    def _offset(self, trend: Trend) -> bool:
         # A loss with a large constant in it: that it falls is beyond doubt, and it falls by next to nothing of its
         # level. One that is stuck from the start falls as little, but nobody could tell.
-        trend = self.trend()
-        return trend is not None and self.drawup.fell < 0.1 and -0.05 < trend.slope < -8.0 * trend.error
-
-    def _warmup_ratio(self) -> float | None:
-        if self.rate.points < 2:
-            return None
-        if self.rate.warming:
-            return 1.0
-        return (self.step + 1) / self.warmup_steps if self.warmup_steps > 0 else None
+        return self.drawup.fell < 0.1 and -0.05 < trend.slope < -8.0 * trend.error
 
     def _put_levels(self, out: dict[str, Value], relative: bool) -> None:
-        knee, level = self.knee, self.grad_level
-        out["breakout"] = self.broke_out if relative else None
-        out["breakout_top"] = self.broke_out_top if relative and self.broke_out is not None else None
-        out["breakout_gnorm"] = self.broke_out_grad
-        out["knee"] = knee.ratio if relative else None
-        out["loss_first"] = self.scale.back(knee.first) if relative and knee.count else None
-        out["loss_zero_run"] = float(self.zeros.run)
-        out["loss_before_zero"] = self.zeros.before
-        numerics, stale = self.numerics, self.stale
+        knee, zeros, numerics = self.knee, self.zeros, self.numerics
+        if relative:
+            out["breakout"] = self.broke_out
+            out["breakout_top"] = self.broke_out_top if self.broke_out is not None else None
+            out["breakout_gnorm"] = self.broke_out_grad
+            out["knee"] = knee.ratio
+            out["loss_first"] = self.scale.back(knee.first) if knee.count else None
+        else:
+            out["breakout"] = out["breakout_top"] = None
+            out["breakout_gnorm"] = self.broke_out_grad
+            out["knee"] = out["loss_first"] = None
+        out["loss_zero_run"] = float(zeros.run)
+        out["loss_before_zero"] = zeros.before
         out["unrecovered"] = float(self.recovery.since) if self.z.count >= 20 else None
         out["scale_halvings"] = float(numerics.halvings) if numerics.points else None
         out["clip_share"] = numerics.clipped.mean if numerics.clipped.count >= 20 else None
-        out["stale"] = stale.ratio if level.count >= 20 else None
-        out["drought"] = float(stale.was_dry) if level.count >= 20 else None
-        out["gnorm_change"] = level.change if level.count >= 20 else None
+        level, stale = self.grad_level, self.stale
+        if level.count >= 20:
+            out["stale"], out["drought"], out["gnorm_change"] = stale.ratio, float(stale.was_dry), level.change
+        else:
+            out["stale"] = out["drought"] = out["gnorm_change"] = None
 
-    def _put_trend(self, out: dict[str, Value]) -> None:
-        trend = self.trend()
-        usable = trend is not None and not self.scale.affine
-        out["i"] = -trend.slope if trend is not None and usable else None
-        out["i_lo"] = -trend.slope - 1.645 * trend.error if trend is not None and usable else None
-        out["i_up"] = -trend.slope + 1.645 * trend.error if trend is not None and usable else None
-        out["span"] = trend.span if trend is not None else None
-        out["mk"] = trend.mann_kendall if trend is not None else None
+    def _put_direction(self, out: dict[str, Value]) -> None:
+        cosine, size = self.hypergrad, self.step_size
+        planned, horizon = self.facts.planned_steps, self.horizon
+        if cosine.count or size.count:
+            count = cosine.count
+            out["n_c"] = float(count) if count else None
+            out["c"] = cosine.mean if count >= 3 else None
+            out["t_c"] = cosine.t if count >= 3 else None
+            moved = size.count > 0
+            reach = size.over(horizon) if moved else None
+            travel = size.travel if moved else None
+            out["r"] = size.ratio if moved else None
+            out["r_top"] = math.exp(size.ln_top) if moved else None
+            out["R"] = reach if planned > 0 else None
+            out["R_assumed"] = reach
+            out["p_low"], out["p_high"], out["octaves"] = self.p_low, self.p_high, self.octaves
+            out["travel"] = travel
+            out["pace"] = travel * math.sqrt(horizon / max(self.step + 1, 1)) if travel is not None else None
+        else:
+            out.update(_NO_DIRECTION)
+        out["horizon"] = horizon
+        out["progress"] = min((self.step + 1) / planned, 1.0) if planned > 0 else None
+
+    def _put_rate(self, out: dict[str, Value]) -> None:
+        rate = self.rate
+        points, now, peak = rate.points, rate.now, rate.peak
+        if not points:
+            out.update(_NO_RATE)
+            return
+        warming = rate.warming
+        out["lr"] = now
+        out["lr_share"] = now / peak if peak > 0.0 else None
+        out["lr_zero_share"] = rate.zeros / points
+        out["warmup"] = warming
+        out["decaying"] = rate.decaying
+        out["lr_peak"] = peak
+        if points < 2:
+            out["warmup_ratio"] = None
+        elif warming:
+            out["warmup_ratio"] = 1.0
+        else:
+            out["warmup_ratio"] = (self.step + 1) / self.warmup_steps if self.warmup_steps > 0 else None
 
     def _put_validation(self, out: dict[str, Value]) -> None:
         worst = self.worst_set() if self.sets else None
         if worst is None:
-            for name in ("v_up", "v_gain", "gap", "gap_rise", "evals", "evals_since_best", "v_last"):
-                out[name] = None
+            out.update(_NO_VALIDATION)
             return
         found = worst[1]
         rise = found.rise

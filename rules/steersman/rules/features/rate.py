@@ -50,9 +50,14 @@ class LearningRate(Saved):
         """Take a finite rate that was in force for so many steps; returns whether it jumped."""
         before, self.now = self.now, lr
         self.points += 1
-        self.total += max(lr, 0.0) * max(steps, 1)
-        self.peak = max(self.peak, lr)
-        self.low, self.high = min(self.low, lr), max(self.high, lr)
+        if lr > 0.0:
+            self.total += lr * (steps if steps > 1 else 1)
+        if lr > self.peak:
+            self.peak = lr
+        if lr < self.low:
+            self.low = lr
+        if lr > self.high:
+            self.high = lr
         if lr == before:
             # The common case, and the cheapest.
             self.zeros += lr <= 0.0

@@ -21,18 +21,19 @@ class Smooth(Saved):
     FIELDS: ClassVar[tuple[str, ...]] = ("mean", "count")
 
     def __init__(self, half_life: float) -> None:
-        self.alpha = 1.0 - 2.0 ** (-1.0 / half_life)
+        self.alpha: float = 1.0 - 2.0 ** (-1.0 / half_life)
         self.mean = 0.0
         self.count = 0
 
     def update(self, x: float) -> float:
         """Take a finite value; returns the mean."""
         count = self.count = self.count + 1
-        weight = self.alpha
+        weight, mean = self.alpha, self.mean
         if count * weight < 1.0:
             weight = 1.0 / count
-        self.mean += weight * (x - self.mean)
-        return self.mean
+        mean += weight * (x - mean)
+        self.mean = mean
+        return mean
 
     def reset(self) -> None:
         """Forget everything."""

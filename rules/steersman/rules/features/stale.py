@@ -40,15 +40,16 @@ class StaleMoment(Saved):
     def update(self, norm: float, steps: int) -> None:
         """Take a finite gradient norm that stands for so many steps."""
         square = norm * norm
-        if self.weight > 0.0 and self.moment > 0.0:
-            self.ratio = square * self.weight / self.moment
+        weight, moment = self.weight, self.moment
+        if weight > 0.0 and moment > 0.0:
+            self.ratio = square * weight / moment
         keep = self.beta2 if steps <= 1 else self.beta2 ** min(steps, 100_000)
-        self.moment = keep * self.moment + (1.0 - keep) * square
-        self.weight = keep * self.weight + (1.0 - keep)
+        self.moment = keep * moment + (1.0 - keep) * square
+        self.weight = keep * weight + (1.0 - keep)
         if self.ratio < 0.2:
             self.drought += max(steps, 1)
             self.was_dry = self.drought
         else:
             self.drought = 0
             # A drought is remembered for as long as what it did to the moment.
-            self.was_dry = max(self.was_dry - 4 * max(steps, 1), 0)
+            self.was_dry = max(self.was_dry - 4 * max(steps, 1), 0) if self.was_dry else 0

@@ -104,12 +104,14 @@ class BlockRing(Saved):
         y = np.array(self.ys[n - take :])
         first, second = _PAIRS[take]
         dx = x[second] - x[first]
-        if dx.min() <= 0.0:
+        # The functions themselves: of arrays this small numpy's wrappers cost more than the work.
+        if np.minimum.reduce(dx) <= 0.0:
             return None
         dy = y[second] - y[first]
-        slopes = np.partition(dy / dx, dx.size // 2)
+        slopes = dy / dx
+        slopes.partition(dx.size // 2)
         slope = float(slopes[dx.size // 2])
-        xm, ym = float(x.sum()) / take, float(y.sum()) / take
+        xm, ym = float(np.add.reduce(x)) / take, float(np.add.reduce(y)) / take
         xc = x - xm
         sxx = float(xc @ xc)
         ols = float(xc @ y) / sxx
@@ -125,6 +127,6 @@ class BlockRing(Saved):
             xm,
             ym,
             math.sqrt(rss / (take - 2)),
-            float(np.sign(dy).sum()) * _SCALE[take],
+            float(np.add.reduce(np.sign(dy))) * _SCALE[take],
             float(x[-1] - x[0]),
         )

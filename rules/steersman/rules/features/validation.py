@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from steersman.rules.features.saved import Saved
 
@@ -35,10 +35,12 @@ class ValidationSet(Saved):
         self.best_gap: float | None = None
         self.gap: float | None = None
         self.since_best = 0
+        self._noise: float | None = None
 
     def update(self, step: int, value: float, train: float | None) -> None:
         """Take a finite evaluation beside the smoothed training loss at the same time."""
         self.count += 1
+        self._noise = None
         self.gap = math.log(value) - math.log(train) if train and value > 0.0 and train > 0.0 else None
         self.values.append(value)
         if len(self.values) > KEEP:
@@ -50,6 +52,12 @@ class ValidationSet(Saved):
     @property
     def noise(self) -> float:
         """Noise of one evaluation, in the job's own unit."""
+        # Rules are checked far more often than evaluations come.
+        if self._noise is None:
+            self._noise = self._spread()
+        return self._noise
+
+    def _spread(self) -> float:
         least = max(0.005 * abs(self.best), 1e-100)
         if len(self.values) < 4:
             return least
@@ -58,6 +66,11 @@ class ValidationSet(Saved):
         middle = statistics.median(steps)
         spread = 1.4826 * statistics.median([abs(d - middle) for d in steps])
         return max(spread / math.sqrt(2.0), least)
+
+    def load(self, state: dict[str, Any]) -> None:
+        """See `Saved.load`."""
+        super().load(state)
+        self._noise = None
 
     @property
     def rise(self) -> float | None:

@@ -29,7 +29,7 @@ class WinsorZ(Saved):
     FIELDS: ClassVar[tuple[str, ...]] = ("location", "spread", "count", "last")
 
     def __init__(self, half_life: float = 32.0) -> None:
-        self.alpha = 1.0 - 2.0 ** (-1.0 / half_life)
+        self.alpha: float = 1.0 - 2.0 ** (-1.0 / half_life)
         self.location = 0.0
         self.spread = 0.0
         self.count = 0
@@ -42,24 +42,32 @@ class WinsorZ(Saved):
 
     def update(self, x: float) -> float | None:
         """Take a finite value; returns its z score, None for the first 20."""
-        self.count += 1
-        if self.count <= LEARN:
-            d = x - self.location
-            self.location += d / self.count
-            if self.count > 1:
-                self.spread += (abs(d) - self.spread) / (self.count - 1)
+        count = self.count = self.count + 1
+        location, spread = self.location, self.spread
+        d = x - location
+        if count <= LEARN:
+            self.location += d / count
+            if count > 1:
+                self.spread += (abs(d) - spread) / (count - 1)
             self.last = None
             return None
-        d = x - self.location
-        bound = 3.0 * 1.2533 * self.spread
+        bound = 3.0 * 1.2533 * spread
         # A series that has not moved at all has no scale; one part in a million is "moved" in float32.
-        scale = max(1.2533 * self.spread, 1e-6 * abs(self.location), 1e-12)
-        self.last = d / scale
-        bound = max(bound, 3.0 * scale)
-        size = min(abs(d), bound)
-        self.location += self.alpha * (size if d > 0 else -size)
-        self.spread += self.alpha * (size - self.spread)
-        return self.last
+        scale = 1.2533 * spread
+        least = 1e-6 * abs(location)
+        if least > scale:
+            scale = least
+        if scale < 1e-12:
+            scale = 1e-12
+        z = self.last = d / scale
+        if 3.0 * scale > bound:
+            bound = 3.0 * scale
+        size = abs(d)
+        if size > bound:
+            size = bound
+        self.location = location + self.alpha * (size if d > 0 else -size)
+        self.spread = spread + self.alpha * (size - spread)
+        return z
 
     def widen(self) -> None:
         """A new regime: keep the location, doubt the scale."""

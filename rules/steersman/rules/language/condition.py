@@ -10,7 +10,7 @@ from steersman.rules.language import expression as ex
 
 Value = float | bool | None
 
-_COMPARE: dict[str, type[ast.cmpop]] = {
+COMPARE: dict[str, type[ast.cmpop]] = {
     "<": ast.Lt, "<=": ast.LtE, ">": ast.Gt, ">=": ast.GtE, "==": ast.Eq, "!=": ast.NotEq,
 }  # fmt: skip
 _ARITHMETIC: dict[str, type[ast.operator]] = {"+": ast.Add, "-": ast.Sub, "*": ast.Mult, "/": ast.Div}
@@ -42,7 +42,7 @@ class Condition:
         self.tree = ex.parse(source)
         self.names = tuple(ex.names(self.tree))
         self.parts = ex.size(self.tree)
-        self._fast = _compile(_python(self.tree))
+        self._fast = _compile(as_python(self.tree))
         self._partial: dict[tuple[str, ...], _Compiled] = {}
 
     def evaluate(self, values: Mapping[str, Value]) -> bool | None:
@@ -72,7 +72,7 @@ class Condition:
         while stack:
             node = stack.pop()
             if isinstance(node, ex.Binary):
-                if node.op in _COMPARE and isinstance(node.left, ex.Name) and node.left.name == name:
+                if node.op in COMPARE and isinstance(node.left, ex.Name) and node.left.name == name:
                     number = _constant(node.right)
                     if number is not None:
                         return number
@@ -119,12 +119,12 @@ class Kleene:
     def _part(self, node: ex.Node) -> tuple[ast.expr | None, bool]:
         """The part, None where it is unknown whatever comes; and whether it may turn out unknown."""
         if isinstance(node, ex.Name):
-            return (None, True) if node.name in self.unknown else (_python(node), False)
+            return (None, True) if node.name in self.unknown else (as_python(node), False)
         if isinstance(node, ex.Unary):
             return self._unary(node)
         if isinstance(node, ex.Binary):
             return self._logic(node) if node.op in ("&&", "||") else self._other(node)
-        return _python(node), False
+        return as_python(node), False
 
     def _unary(self, node: ex.Unary) -> tuple[ast.expr | None, bool]:
         inner, maybe = self._part(node.operand)
@@ -173,22 +173,33 @@ def _is(part: ast.expr, value: bool | None) -> ast.expr:
 
 
 def _binary(op: str, left: ast.expr, right: ast.expr) -> ast.expr:
-    if op in _COMPARE:
-        return ast.Compare(left, [_COMPARE[op]()], [right])
+    if op in COMPARE:
+        return ast.Compare(left, [COMPARE[op]()], [right])
     return ast.BinOp(left, _ARITHMETIC[op](), right)
 
 
-def _python(node: ex.Node) -> ast.expr:
+def as_python(node: ex.Node, local: bool = False) -> ast.expr:
+    """The expression as Python for the case that all it reads is known.
+
+    Args:
+        node: the expression.
+        local: features are variables, not entries of the mapping `v`.
+    """
     if isinstance(node, ex.Number | ex.Truth):
         return ast.Constant(node.value)
     if isinstance(node, ex.Name):
-        return ast.Subscript(ast.Name("v", ast.Load()), ast.Constant(node.name), ast.Load())
+        return _value(node.name, local)
     if isinstance(node, ex.Known):
-        got = ast.Subscript(ast.Name("v", ast.Load()), ast.Constant(node.name), ast.Load())
-        return ast.Compare(got, [ast.IsNot()], [ast.Constant(None)])
+        return ast.Compare(_value(node.name, local), [ast.IsNot()], [ast.Constant(None)])
     if isinstance(node, ex.Unary):
-        return ast.UnaryOp(ast.Not() if node.op == "!" else ast.USub(), _python(node.operand))
-    left, right = _python(node.left), _python(node.right)
+        return ast.UnaryOp(ast.Not() if node.op == "!" else ast.USub(), as_python(node.operand, local))
+    left, right = as_python(node.left, local), as_python(node.right, local)
     if node.op not in ("&&", "||"):
         return _binary(node.op, left, right)
     return ast.BoolOp(ast.And() if node.op == "&&" else ast.Or(), [left, right])
+
+
+def _value(name: str, local: bool) -> ast.expr:
+    if local:
+        return ast.Name(name, ast.Load())
+    return ast.Subscript(ast.Name("v", ast.Load()), ast.Constant(name), ast.Load())

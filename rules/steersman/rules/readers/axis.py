@@ -9,7 +9,7 @@ import numpy as np
 
 from steersman.rules.readers.naming import Naming
 from steersman.rules.readers.table import Table
-from steersman.rules.samples import Column, Floats, Ints
+from steersman.rules.samples import Bools, Column, Floats, Ints
 
 _LARGEST = 2.0**53
 
@@ -36,7 +36,11 @@ def axis_of(table: Table, naming: Naming) -> Axis:
     lead = next((n for role, n in naming.chosen.items() if role == "loss"), None)
     shown = table.columns[lead].present if lead is not None else np.ones(table.rows, dtype=np.bool_)
     epoch = naming.chosen.get("epoch")
-    if (name := naming.chosen.get("step")) is not None:
+    name = naming.chosen.get("step")
+    if name is not None and not _usable(table.columns[name]).any():
+        words = f"{name!r} has no number that can be a step: rows are counted instead"
+        return Axis(np.arange(table.rows, dtype=np.int64), notes=(words,))
+    if name is not None:
         steps = _whole(table.columns[name])
         if epoch is not None and (unrolled := _unrolled(steps, table.columns[epoch], shown)) is not None:
             words = f"{name!r} begins anew with each {epoch!r}: counted on from epoch to epoch"
@@ -52,13 +56,17 @@ def axis_of(table: Table, naming: Naming) -> Axis:
 
 def _whole(column: Column) -> Ints:
     """Steps as whole numbers; a row without one is at the step of the row before it."""
-    usable = column.present & (np.abs(np.where(column.present, column.values, 0.0)) < _LARGEST)
+    usable = _usable(column)
     n = len(column.values)
     if not n:
         return np.zeros(0, dtype=np.int64)
     at = np.maximum.accumulate(np.where(usable, np.arange(n), -1))
     filled: Floats = np.where(at >= 0, np.where(usable, column.values, 0.0)[np.maximum(at, 0)], 0.0)
     return np.asarray(np.rint(filled), dtype=np.int64)
+
+
+def _usable(column: Column) -> Bools:
+    return column.present & (np.abs(np.where(column.present, column.values, 0.0)) < _LARGEST)
 
 
 def _unrolled(steps: Ints, epoch: Column, shown: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Ints | None:

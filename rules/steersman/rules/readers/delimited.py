@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from steersman.rules.readers.lines import MAX_ROWS, decode, text_blocks
+from steersman.rules.readers.lines import MAX_LINE, MAX_ROWS, decode, text_blocks
 from steersman.rules.readers.reading import Format, Log, ReadError
-from steersman.rules.readers.table import TableBuilder, as_number
+from steersman.rules.readers.table import MAX_COLUMNS, TableBuilder, as_number
 
 _ROWS = 16384
 _DELIMITERS = ",\t;|"
@@ -46,30 +46,82 @@ def read(path: Path) -> list[Log]:
     lines = chain.from_iterable(block.splitlines() for block in text_blocks(path))
     names, first, mark = _header(lines)
     if not names:
-        raise ReadError("it is empty")
+        raise ReadError(f"none of its lines has fewer than {MAX_LINE >> 20} MiB, as the rows of a log have")
     builder = TableBuilder()
-    rows = _rows(chain(first, lines), mark)
-    notes: list[str] = []
-    while True:
-        try:
-            chunk = [row for row in islice(rows, _ROWS) if row]
-        except csv.Error as error:
-            notes.append(f"what comes after row {builder.rows:,} cannot be read: {error}")
-            break
-        if not chunk:
-            break
+    rows = _Rows(chain(first, lines), mark, len(names))
+    while chunk := rows.take(_ROWS):
         _put(builder, names, chunk)
         if builder.rows > MAX_ROWS:
             raise ReadError(f"it has more than the {MAX_ROWS:,} rows that are read")
     if not builder.rows:
         raise ReadError("it has a header and no row")
+    notes = []
+    if rows.unclosed:
+        notes.append(f"{rows.unclosed} rows have a quotation mark without an end: taken for a sign like any other")
+    if builder.dropped:
+        notes.append(f"it has {len(names):,} columns: only the first {MAX_COLUMNS:,} that have numbers are read")
     return [Log("", builder.table(), notes=tuple(notes))]
 
 
-def _rows(lines: Iterator[str], mark: str) -> Iterator[list[str]]:
-    if mark == " ":
-        return (line.split() for line in lines)
-    return csv.reader(lines, delimiter=mark or ",")
+class _Rows:
+    """The rows of a table, cell by cell.
+
+    Args:
+        lines: without the header.
+        mark: what parts cells.
+        width: how many there should be.
+    """
+
+    def __init__(self, lines: Iterator[str], mark: str, width: int) -> None:
+        self.unclosed = 0
+        self._lines = lines
+        self._mark = mark or ","
+        self._width = width
+        self._quoted: Iterator[list[str]] | None = None
+
+    def take(self, count: int) -> list[list[str]]:
+        """So many rows, or what is left; empty at the end."""
+        while True:
+            if self._quoted is not None:
+                return list(islice(self._quoted, count))
+            lines = list(islice(self._lines, count))
+            if self._mark == " ":
+                rows = [cells for line in lines if (cells := line.split())]
+            elif any('"' in line for line in lines):
+                # From the first quotation mark on: a cell may have ends of lines in it.
+                self._quoted = self._read_quoted(chain(lines, self._lines))
+                continue
+            else:
+                rows = [line.split(self._mark) for line in lines if line]
+            if rows or not lines:
+                return rows
+
+    def _read_quoted(self, lines: Iterator[str]) -> Iterator[list[str]]:
+        taken: list[str] = []
+
+        def noted() -> Iterator[str]:
+            for line in lines:
+                taken.append(line)
+                yield line
+
+        while True:
+            reader = csv.reader(noted(), delimiter=self._mark)
+            try:
+                for row in reader:
+                    if len(taken) > 1 and len(row) != self._width:
+                        yield from self._apart(taken)
+                    elif row:
+                        yield row
+                    taken.clear()
+                return
+            except csv.Error:
+                yield from self._apart(taken)
+                taken.clear()
+
+    def _apart(self, lines: Sequence[str]) -> Iterator[list[str]]:
+        """Lines that an unclosed quotation mark has made one: each is a row."""
+        self.unclosed += sum('"' in line for line in lines)
+        return (line.split(self._mark) for line in lines if line)
 
 
 def _header(lines: Iterator[str]) -> tuple[list[str], list[str], str]:
@@ -82,14 +134,23 @@ def _header(lines: Iterator[str]) -> tuple[list[str], list[str], str]:
             comment = line.lstrip("# ")
             continue
         mark = delimiter(line)
-        cells = next(_rows(iter([line]), mark), [])
+        cells = _cells(line, mark)
         if any(as_number(cell) is not None for cell in cells):
-            said = next(_rows(iter([comment]), delimiter(comment) if comment else mark), [])
+            said = _cells(comment, delimiter(comment) if comment else mark)
             if len(said) == len(cells):
                 return _distinct(said), [line], mark
             return _numbered(len(cells)), [line], mark
         return _distinct(cells), [], mark
     return [], [], ""
+
+
+def _cells(line: str, mark: str) -> list[str]:
+    if mark == " ":
+        return line.split()
+    try:
+        return next(csv.reader([line], delimiter=mark or ","), [])
+    except csv.Error:
+        return line.split(mark or ",")
 
 
 def _numbered(count: int) -> list[str]:

@@ -24,7 +24,7 @@ MAX_ROWS = 50_000_000
 HEAD = 512 << 10
 """Bytes by which a format is recognised."""
 
-_GZIP = b"\x1f\x8b"
+GZIP = b"\x1f\x8b"
 _WIDE = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -36,7 +36,7 @@ def head(path: Path) -> bytes:
     """
     with path.open("rb") as file:
         first = file.read(HEAD)
-    if first.startswith(_GZIP):
+    if first.startswith(GZIP):
         try:
             return zlib.decompressobj(wbits=31).decompress(first, HEAD)
         except zlib.error:
@@ -95,14 +95,15 @@ def _ended(text: str) -> str:
 def _blocks(path: Path) -> Iterator[bytes]:
     total = 0
     with path.open("rb") as raw:
-        packed = raw.read(2) == _GZIP
+        packed = raw.read(2) == GZIP
         raw.seek(0)
         if not packed and path.stat().st_size > MAX_BYTES:
             raise ReadError(f"it has {path.stat().st_size >> 30} GiB, more than the {MAX_BYTES >> 30} that are read")
         with gzip.GzipFile(fileobj=raw) if packed else raw as file:
             while True:
                 try:
-                    block = file.read(BLOCK)
+                    # Of a gzip that is cut off, read1 gives what is before the cut.
+                    block = file.read1(BLOCK) if packed else file.read(BLOCK)
                 except (EOFError, zlib.error, gzip.BadGzipFile) as error:
                     if total:
                         return

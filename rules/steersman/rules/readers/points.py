@@ -43,6 +43,11 @@ class Points:
             found[2].append(value)
             found[3].append(time)
 
+    @property
+    def longest(self) -> int:
+        """Points of the longest series."""
+        return max((len(arrays[0]) for arrays in self._series.values()), default=0)
+
     def table(self, by_time: bool = False) -> Table:
         """The table; `by_time`: the clock says in which order the points were written, as where files overlap."""
         shown = {name: arrays for name, arrays in self._series.items() if len(arrays[0])}
@@ -50,7 +55,9 @@ class Points:
             times = np.concatenate([np.asarray(arrays[3]) for arrays in shown.values()])
             order = np.concatenate([np.asarray(arrays[0]) for arrays in shown.values()])
             rank = np.empty(len(times), dtype=np.int64)
-            rank[np.lexsort((order, times))] = np.arange(len(times))
+            # Within one tick of the clock there may be several steps, and each series has all of them.
+            count = np.concatenate([np.asarray(arrays[1]) for arrays in shown.values()])
+            rank[np.lexsort((order, count, times))] = np.arange(len(times))
             start = 0
             for name, (_, steps, values, clock) in list(shown.items()):
                 mine = array("q", rank[start : start + len(steps)].tobytes())

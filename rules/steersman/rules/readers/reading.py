@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,15 @@ from steersman.rules.readers.table import Table
 
 class ReadError(Exception):
     """A file that cannot be read as a run: what is wrong with it, and what to do."""
+
+
+def reason(error: OSError) -> str:
+    """Why the system gives no file, in words."""
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    if isinstance(error, PermissionError):
+        return "you may not read it"
+    return f"cannot be read: {os.strerror(error.errno) if error.errno else error}"
 
 
 @dataclass(frozen=True)

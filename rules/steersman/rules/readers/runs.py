@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import gc
-import os
 from pathlib import Path
 
 from steersman.rules.readers.assemble import assemble
 from steersman.rules.readers.formats import FORMATS, by_name
-from steersman.rules.readers.lines import head
-from steersman.rules.readers.reading import Format, ReadError, Wishes
+from steersman.rules.readers.lines import GZIP, head
+from steersman.rules.readers.reading import Format, ReadError, Wishes, reason
 from steersman.rules.readers.split import split
 from steersman.rules.recording import Recording
 
@@ -43,9 +42,9 @@ def read_runs(path: Path, source: str, wishes: Wishes, form: Format | None = Non
             try:
                 runs.append(assemble(source, name, form.name, log, wishes))
             except ReadError as error:
-                problem = error
+                problem = ReadError("; ".join((str(error), *log.notes)))
     except OSError as error:
-        raise ReadError(_cannot(error)) from None
+        raise ReadError(reason(error)) from None
     except MemoryError:
         raise ReadError("it does not fit into the memory of this machine") from None
     finally:
@@ -74,6 +73,8 @@ def recognised(path: Path, wishes: Wishes) -> Format:
     for form in FORMATS:
         if form.recognises(path, first):
             return form
+    if first.startswith(GZIP):
+        raise ReadError("a damaged gzip: nothing of it can be unpacked")
     raise ReadError("no log of a known kind; --format says which it is (steersman diagnose --help lists them)")
 
 
@@ -88,11 +89,3 @@ def run_name(path: Path) -> str:
 
 
 _SAME_NAMES = {"trainer_state.json", "trainer_log.jsonl", "metrics.csv", "log.txt", "train.log", "output.log"}
-
-
-def _cannot(error: OSError) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "there is no such file"
-    if isinstance(error, PermissionError):
-        return "you may not read it"
-    return f"cannot be read: {os.strerror(error.errno) if error.errno else error}"

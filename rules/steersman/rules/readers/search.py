@@ -12,7 +12,7 @@ from steersman.rules.readers import huggingface, mlflow, tensorboard
 from steersman.rules.readers.formats import FORMATS
 from steersman.rules.readers.lines import head
 from steersman.rules.readers.naming import decide
-from steersman.rules.readers.reading import Format, ReadError, Wishes
+from steersman.rules.readers.reading import Format, ReadError, Wishes, reason
 
 _SUFFIXES = {".json", ".jsonl", ".csv", ".tsv", ".txt", ".log", ".out", ".wandb", ".gz", ".ndjson"}
 _CHECKPOINT = re.compile(r"^checkpoint-(\d+)$")
@@ -27,11 +27,13 @@ class Found:
         path: the file.
         source: what to call it: the folder as it was given, and the way from there.
         form: its format; None where it is still to be recognised.
+        problem: why it cannot be read, where the search knows that already.
     """
 
     path: Path
     source: str
     form: Format | None = None
+    problem: str = ""
 
 
 def search(folder: Path, wishes: Wishes) -> Iterator[Found]:
@@ -44,7 +46,8 @@ def search(folder: Path, wishes: Wishes) -> Iterator[Found]:
         OSError: the folder cannot be read.
     """
     os.scandir(folder).close()
-    for place, folders, files in os.walk(folder):
+    closed: list[str] = []
+    for place, folders, files in os.walk(folder, onerror=lambda error: closed.append(str(error.filename))):
         here = Path(place)
         checkpoints = sorted((int(m[1]), name) for name in folders if (m := _CHECKPOINT.match(name)))
         newest = checkpoints[-1][1] if checkpoints and "trainer_state.json" not in files else ""
@@ -57,23 +60,25 @@ def search(folder: Path, wishes: Wishes) -> Iterator[Found]:
         parts = tensorboard.parts(here) if _wanted(tensorboard.FORMAT, wishes) else {}
         if parts or (any("tfevents" in name for name in files) and _wanted(tensorboard.FORMAT, wishes)):
             folders[:] = [f for f in folders if here / f not in parts.values()]
-            yield Found(here, str(here), tensorboard.FORMAT)
+            if parts or not tensorboard.is_aside(here):
+                yield Found(here, str(here), tensorboard.FORMAT)
         for name in sorted(files):
             path = here / name
-            form = _form(path, wishes)
+            try:
+                form = _form(path, wishes)
+            except OSError as error:
+                yield Found(path, str(path), problem=reason(error))
+                continue
             if form is not None:
                 yield Found(path, str(path), form)
+    for name in closed:
+        yield Found(Path(name), name, problem="a folder that you may not look into")
 
 
 def _form(path: Path, wishes: Wishes) -> Format | None:
-    if path.suffix.lower() not in _SUFFIXES or "tfevents" in path.name:
+    if path.suffix.lower() not in _SUFFIXES or "tfevents" in path.name or not path.is_file():
         return None
-    try:
-        if not path.is_file():
-            return None
-        first = head(path)
-    except OSError:
-        return None
+    first = head(path)
     for form in FORMATS:
         if not _wanted(form, wishes):
             continue

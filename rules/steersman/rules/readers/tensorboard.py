@@ -18,6 +18,9 @@ from steersman.rules.readers.reading import Format, Log, ReadError
 _FIRST = b"brain.Event:"
 _STAMP = re.compile(r"tfevents\.(\d+)")
 _TRAIN = {"train", "training"}
+_ASIDE = 1 << 20
+"""Bytes of a folder of events without a series, at most."""
+
 # TensorProto's dtype -> (field with one value, how to read it)
 _FLOAT, _DOUBLE = 1, 2
 
@@ -31,7 +34,10 @@ def recognises(path: Path, head: bytes) -> bool:
 
 def event_files(folder: Path) -> list[Path]:
     """The event files of a folder in the order in which they were begun."""
-    found = [path for path in folder.iterdir() if "tfevents" in path.name and path.is_file()]
+    try:
+        found = [path for path in folder.iterdir() if "tfevents" in path.name and path.is_file()]
+    except PermissionError:
+        return []  # a search says so where it comes there
     return sorted(found, key=lambda path: (int(m[1]) if (m := _STAMP.search(path.name)) else 0, path.name))
 
 
@@ -41,6 +47,23 @@ def parts(folder: Path) -> dict[str, Path]:
     if not _TRAIN & set(below) or not HELD_OUT & set(below):
         return {}
     return {"" if name in _TRAIN else f"{name}/": path for name, path in below.items() if name in _TRAIN | HELD_OUT}
+
+
+def is_aside(folder: Path) -> bool:
+    """Whether a folder of events stands beside another's and has no series: what torch's writer puts there.
+
+    `add_hparams` makes a folder of its own for what a run came to; `add_scalars` leaves the writer's own without a
+    scalar.
+    """
+    above = bool(event_files(folder.parent))
+    below = any(event_files(path) for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
+    if not (above or below) or sum(path.stat().st_size for path in event_files(folder)) > _ASIDE:
+        return False
+    points = Points()
+    reader = _Reader(points)
+    for file in event_files(folder):
+        reader.file(file, "")
+    return bool(reader.events) and not reader.notes and points.longest < 2
 
 
 def read(path: Path) -> list[Log]:

@@ -23,6 +23,7 @@ from steersman.rules.features.regime import Regime
 from steersman.rules.features.saved import Saved
 from steersman.rules.features.stale import StaleMoment
 from steersman.rules.features.stepsize import ASSUMED_STEPS, StepSize
+from steersman.rules.features.surge import Surge
 from steersman.rules.features.trend import BlockRing, Trend
 from steersman.rules.features.validation import ValidationSet
 from steersman.rules.features.winsor import WinsorZ
@@ -44,7 +45,7 @@ _PARTS = (
     "scale", "z", "z_grad", "cusum", "cusum_grad", "drawup", "ring",
     "hypergrad", "step_size", "gain", "bad_loss", "bad_grad", "rate", "regime",
     "breakout", "breakout_grad", "knee", "zeros", "grad_level",
-    "recovery", "numerics", "stale",
+    "recovery", "numerics", "stale", "surge",
 )  # fmt: skip
 
 # What is unknown together is put down together.
@@ -55,6 +56,7 @@ _NO_DIRECTION: dict[str, Value] = dict.fromkeys(
 _NO_RATE: dict[str, Value] = dict.fromkeys(
     ("lr", "lr_share", "lr_zero_share", "warmup", "decaying", "lr_peak", "warmup_ratio")
 )
+_NO_SURGE: dict[str, Value] = dict.fromkeys(("lr_surge", "surge_points", "surge_top", "surge_stands", "surge_noise"))
 _NO_VALIDATION: dict[str, Value] = dict.fromkeys(
     ("v_up", "v_gain", "gap", "gap_rise", "evals", "evals_since_best", "v_last")
 )
@@ -116,6 +118,7 @@ class Panel(Saved):
         self.recovery = Recovery()
         self.numerics = Numerics()
         self.stale = StaleMoment()
+        self.surge = Surge()
         self.sets: dict[str, ValidationSet] = {}
         self._trend: Trend | None = None
         self._trend_fresh = False
@@ -136,6 +139,9 @@ class Panel(Saved):
         """Take the LR of the first group."""
         if not abs(lr) < BOUND:
             return
+        peak = self.rate.peak
+        if lr > peak and self.z.count >= 20 and not self.scale.affine:
+            self.surge.begin(lr, peak, self.z.location, self.z.scale)
         jumped = self.rate.update(lr, steps)
         warming = self.rate.warming
         if self.warming and not warming:
@@ -159,11 +165,13 @@ class Panel(Saved):
         if scale.affine and not was_affine:
             # What was learned in log space means nothing on the affine scale.
             self.z, self.cusum, self.drawup = WinsorZ(), Cusum(), DrawUp()
-            self.breakout, self.knee = Breakout(), Knee()
+            self.breakout, self.knee, self.surge = Breakout(), Knee(), Surge()
             self.ring.reset()
             self._trend_fresh = False
         if level is None:
             return
+        if self.surge.active:
+            self.surge.update(level)
         location = self.z.location
         z = self.z.update(level)
         if z is not None:
@@ -276,6 +284,7 @@ class Panel(Saved):
                 self.p_low, self.p_high, self.octaves = judgement.low, judgement.high, judgement.octaves
         self.z_top, self.zg_top, self.jump = None, None, 0.0
         self.broke_out, self.broke_out_top, self.broke_out_grad = None, 0.0, None
+        self.surge.top = 0.0
 
     def trend(self) -> Trend | None:
         """The trend of the regime."""
@@ -362,6 +371,12 @@ class Panel(Saved):
             out["breakout"] = out["breakout_top"] = None
             out["breakout_gnorm"] = self.broke_out_grad
             out["knee"] = out["loss_first"] = None
+        surge = self.surge
+        if surge.active:
+            out["lr_surge"], out["surge_points"] = self.rate.now / surge.peak, float(surge.since)
+            out["surge_top"], out["surge_stands"], out["surge_noise"] = surge.top, surge.stands, surge.noise
+        else:
+            out.update(_NO_SURGE)
         out["loss_zero_run"] = float(zeros.run)
         out["loss_before_zero"] = zeros.before
         out["unrecovered"] = float(self.recovery.since) if self.z.count >= 20 else None

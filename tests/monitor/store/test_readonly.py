@@ -56,5 +56,5 @@ def test_another_programs_database_is_said_to_be_one(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(StoreError, match="no store of this Steersman's version, or damaged: no such table"):
         list(recorded(path))
-    with pytest.raises(ReadError, match="no store of this Steersman's version"):
+    with pytest.raises(ReadError, match="an SQLite database, but no store of Steersman's"):
         read_store(path, "x", Wishes())

@@ -32,6 +32,7 @@ STEP: dict[str, Step] = {
     "GradientLevel": lambda f, x, n: f.update(x),
     "Recovery": lambda f, x, n: f.spiked(x) if n % 5 == 0 else f.update(x),
     "Numerics": lambda f, x, n: (f.scaled(2.0 ** (n % 6)), f.clip(abs(x), 1.0)),
+    "Surge": lambda f, x, n: f.update(x) if n % 5 else f.begin(1.0 + n, 1.0, x, abs(x)),
     "StaleMoment": lambda f, x, n: f.update(abs(x), 1),
     "BlockRing": lambda f, x, n: f.add(float(n), float(n), x),
     "Hypergradient": lambda f, x, n: f.update(x),

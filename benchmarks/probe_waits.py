@@ -21,7 +21,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from tests.agent.probe.loops import LOOPS, Loop
+from tests.agent.probe.loops.catalogue import LOOPS
+from tests.agent.probe.loops.loop import Loop
 from tests.agent.probe.optimizers import VARIANTS, Work
 
 from steersman.agent.measure.ears import Ears

@@ -27,35 +27,51 @@ class _JobState:
 class _JobStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_JobState.ValueType], builtins.type):
     DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
     JOB_STATE_UNSPECIFIED: _JobState.ValueType  # 0
+    """never sent"""
     JOB_STATE_STARTING: _JobState.ValueType  # 1
     """known, no sample yet"""
     JOB_STATE_RUNNING: _JobState.ValueType  # 2
+    """samples come in at its pace"""
     JOB_STATE_SILENT: _JobState.ValueType  # 3
-    """no sample for longer than its own pace explains"""
+    """no sample for longer than its own pace explains: 20 median steps, at least 30 s"""
     JOB_STATE_FINISHED: _JobState.ValueType  # 4
+    """ended with exit code 0, or said so"""
     JOB_STATE_FAILED: _JobState.ValueType  # 5
+    """ended with another exit code, or said so"""
     JOB_STATE_KILLED: _JobState.ValueType  # 6
+    """ended by a signal"""
     JOB_STATE_LOST: _JobState.ValueType  # 7
+    """gone, and nobody saw how; or its agent has not been heard of for an hour"""
     JOB_STATE_DETACHED: _JobState.ValueType  # 8
+    """the probe left, the job goes on unwatched"""
 
 class JobState(_JobState, metaclass=_JobStateEnumTypeWrapper):
     """How a job stands."""
 
 JOB_STATE_UNSPECIFIED: JobState.ValueType  # 0
+"""never sent"""
 JOB_STATE_STARTING: JobState.ValueType  # 1
 """known, no sample yet"""
 JOB_STATE_RUNNING: JobState.ValueType  # 2
+"""samples come in at its pace"""
 JOB_STATE_SILENT: JobState.ValueType  # 3
-"""no sample for longer than its own pace explains"""
+"""no sample for longer than its own pace explains: 20 median steps, at least 30 s"""
 JOB_STATE_FINISHED: JobState.ValueType  # 4
+"""ended with exit code 0, or said so"""
 JOB_STATE_FAILED: JobState.ValueType  # 5
+"""ended with another exit code, or said so"""
 JOB_STATE_KILLED: JobState.ValueType  # 6
+"""ended by a signal"""
 JOB_STATE_LOST: JobState.ValueType  # 7
+"""gone, and nobody saw how; or its agent has not been heard of for an hour"""
 JOB_STATE_DETACHED: JobState.ValueType  # 8
+"""the probe left, the job goes on unwatched"""
 global___JobState = JobState
 
 @typing.final
 class Job(google.protobuf.message.Message):
+    """The whole state of one attempt of a job. Its numbers are the lead rank's: the lowest rank that was seen."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     NAME_FIELD_NUMBER: builtins.int
@@ -93,26 +109,39 @@ class Job(google.protobuf.message.Message):
     AGENT_CONNECTED_FIELD_NUMBER: builtins.int
     OWN_LR_FIELD_NUMBER: builtins.int
     name: builtins.str
+    """the name granted"""
     attempt_id: builtins.str
+    """UUID of this attempt"""
     attempt: builtins.int
     """1 for the first attempt of this name"""
     state: global___JobState.ValueType
+    """never UNSPECIFIED"""
     policy: steersman.v1.types_pb2.Policy.ValueType
+    """what holds: the owner's, else the daemon's default; never UNSPECIFIED"""
     host: builtins.str
+    """host of the agent that opened it first"""
     user: builtins.str
+    """who runs it there"""
     command: builtins.str
+    """its command line, 512 characters at most; empty where nobody knows it"""
     world_size: builtins.int
+    """ranks of the whole job, from 1"""
     ranks_seen: builtins.int
+    """ranks that sent rows or were named by an agent"""
     started_at: builtins.float
+    """when it began, by its host's clock"""
     ended_at: builtins.float
-    """0 while it runs"""
+    """when it ended, by its host's clock; 0 while it runs"""
     exit_code: builtins.int
+    """the command's own, as in JobEnd; says nothing while `ended_at` is 0"""
     signal: builtins.int
+    """number of the signal that ended it; 0 where none did"""
     end_message: builtins.str
+    """one sentence on its end; empty where there is no more to say"""
     step: builtins.int
     """last step of the slowest rank; -1 before the first"""
     last_sample_at: builtins.float
-    """0 before the first"""
+    """when the newest step ended, of any rank; 0 before the first"""
     loss: builtins.float
     """smoothed (half-life 8 points); NaN where unknown"""
     grad_norm: builtins.float
@@ -120,35 +149,40 @@ class Job(google.protobuf.message.Message):
     lr: builtins.float
     """effective, first group; NaN where unknown"""
     val_loss: builtins.float
-    """last; NaN where unknown"""
+    """last, of the set that came first; NaN where unknown"""
     steps_per_second: builtins.float
-    """NaN where unknown"""
+    """over the last minute; NaN where unknown and once it has ended"""
     total_factor: builtins.float
-    """of the overlay in force; 1 where none is"""
+    """of the overlay in force; 1 where none is; NaN where its own LR is unknown"""
     rows: builtins.int
-    """samples stored, all ranks"""
+    """samples taken in, all ranks"""
     rows_lost: builtins.int
-    """samples that the probe or the agent had to drop, as they counted them"""
+    """samples that got a number and never came, all ranks"""
     waiting_adjustments: builtins.int
     """proposed and not yet decided"""
     planned_steps: builtins.int
-    """0 where not known"""
+    """optimizer steps planned; 0 where not known"""
     way_in: builtins.str
+    """"watch", "run" or "attach" """
     agent_connected: builtins.bool
     """whether an adjustment could reach the job now"""
     own_lr: builtins.float
     """what the job's own schedule says, first group; absent where unknown"""
     @property
-    def limits(self) -> steersman.v1.types_pb2.Limits: ...
+    def limits(self) -> steersman.v1.types_pb2.Limits:
+        """what holds, defaults filled in: 0 is left only in min_lr and max_lr"""
+
     @property
-    def diagnosis(self) -> steersman.v1.types_pb2.Diagnosis: ...
+    def diagnosis(self) -> steersman.v1.types_pb2.Diagnosis:
+        """absent before the first rows; the last one where its rules broke since"""
+
     @property
     def findings(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[steersman.v1.types_pb2.Finding]:
         """firing and pending first, then resolved"""
 
     @property
     def recent_loss(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
-        """up to 40 points for a small picture"""
+        """the last 40 smoothed losses, oldest first, for a small picture"""
 
     def __init__(
         self,
@@ -196,6 +230,8 @@ global___Job = Job
 
 @typing.final
 class GetDaemonRequest(google.protobuf.message.Message):
+    """Asks who answers; there is nothing to say."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     def __init__(
@@ -206,6 +242,8 @@ global___GetDaemonRequest = GetDaemonRequest
 
 @typing.final
 class GetDaemonResponse(google.protobuf.message.Message):
+    """What the daemon says of itself."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     VERSION_FIELD_NUMBER: builtins.int
@@ -218,10 +256,15 @@ class GetDaemonResponse(google.protobuf.message.Message):
     RULES_FIELD_NUMBER: builtins.int
     RULE_FILES_FIELD_NUMBER: builtins.int
     version: builtins.str
+    """version of Steersman that it is"""
     protocol_min: builtins.int
+    """oldest protocol it speaks"""
     protocol_max: builtins.int
+    """newest protocol it speaks"""
     daemon_id: builtins.str
+    """new for each daemon process, 32 hex digits"""
     started_at: builtins.float
+    """when it began to listen"""
     store: builtins.str
     """URL without credentials"""
     metrics: builtins.str
@@ -229,7 +272,9 @@ class GetDaemonResponse(google.protobuf.message.Message):
     rules: builtins.int
     """rules loaded"""
     @property
-    def rule_files(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def rule_files(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """the files they came from, the shipped ones included"""
+
     def __init__(
         self,
         *,
@@ -249,11 +294,13 @@ global___GetDaemonResponse = GetDaemonResponse
 
 @typing.final
 class ListJobsRequest(google.protobuf.message.Message):
+    """Which jobs to list."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     ENDED_FIELD_NUMBER: builtins.int
     ended: builtins.bool
-    """include jobs that have ended"""
+    """include those that have ended, at most 500 of them out of the store"""
     def __init__(
         self,
         *,
@@ -265,12 +312,14 @@ global___ListJobsRequest = ListJobsRequest
 
 @typing.final
 class ListJobsResponse(google.protobuf.message.Message):
+    """The jobs."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     JOBS_FIELD_NUMBER: builtins.int
     @property
     def jobs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Job]:
-        """newest first"""
+        """each attempt is one; newest first"""
 
     def __init__(
         self,
@@ -283,11 +332,14 @@ global___ListJobsResponse = ListJobsResponse
 
 @typing.final
 class GetJobRequest(google.protobuf.message.Message):
+    """Which attempt to tell of."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     JOB_FIELD_NUMBER: builtins.int
     ATTEMPT_FIELD_NUMBER: builtins.int
     job: builtins.str
+    """never empty"""
     attempt: builtins.int
     """0: the newest"""
     def __init__(
@@ -302,16 +354,20 @@ global___GetJobRequest = GetJobRequest
 
 @typing.final
 class GetJobResponse(google.protobuf.message.Message):
+    """One attempt."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     JOB_FIELD_NUMBER: builtins.int
     ADJUSTMENTS_FIELD_NUMBER: builtins.int
     EVENTS_FIELD_NUMBER: builtins.int
     @property
-    def job(self) -> global___Job: ...
+    def job(self) -> global___Job:
+        """never absent"""
+
     @property
     def adjustments(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[steersman.v1.types_pb2.Adjustment]:
-        """newest last"""
+        """all of this attempt, newest last"""
 
     @property
     def events(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___JobEventView]:
@@ -331,6 +387,8 @@ global___GetJobResponse = GetJobResponse
 
 @typing.final
 class JobEventView(google.protobuf.message.Message):
+    """Something that happened in a job and is no sample: a `JobEvent` as operators see it, or an event of the daemon's own."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     TIME_FIELD_NUMBER: builtins.int
@@ -340,11 +398,17 @@ class JobEventView(google.protobuf.message.Message):
     RANK_FIELD_NUMBER: builtins.int
     COUNT_FIELD_NUMBER: builtins.int
     time: builtins.float
+    """when, by the clock of the job's host"""
     step: builtins.int
+    """the job's last step then; -1 where it belongs to no step"""
     kind: builtins.str
+    """snake_case, as listed in docs/events.md"""
     message: builtins.str
+    """one sentence"""
     rank: builtins.int
+    """the rank it happened in; 0 for the daemon's own"""
     count: builtins.int
+    """how many, where the kind counts something; else 0 or 1"""
     def __init__(
         self,
         *,
@@ -361,14 +425,16 @@ global___JobEventView = JobEventView
 
 @typing.final
 class WatchJobsRequest(google.protobuf.message.Message):
+    """Which jobs to follow."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     JOB_FIELD_NUMBER: builtins.int
     MAX_RATE_HZ_FIELD_NUMBER: builtins.int
     job: builtins.str
-    """empty: all"""
+    """a name, of which every attempt is told; empty: all"""
     max_rate_hz: builtins.int
-    """updates a second and job at most; 0 means 2"""
+    """updates a second and job at most, up to 20; 0 means 2"""
     def __init__(
         self,
         *,
@@ -381,19 +447,23 @@ global___WatchJobsRequest = WatchJobsRequest
 
 @typing.final
 class WatchJobsResponse(google.protobuf.message.Message):
+    """One state of one job, or word that the present states are complete."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     JOB_FIELD_NUMBER: builtins.int
     ADJUSTMENTS_FIELD_NUMBER: builtins.int
     SNAPSHOT_DONE_FIELD_NUMBER: builtins.int
     snapshot_done: builtins.bool
-    """the present state is complete; changes follow"""
+    """the present state is complete, changes follow; said once, by itself"""
     @property
     def job(self) -> global___Job:
-        """the whole state of one job"""
+        """the whole state of one job; absent where `snapshot_done`"""
 
     @property
-    def adjustments(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[steersman.v1.types_pb2.Adjustment]: ...
+    def adjustments(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[steersman.v1.types_pb2.Adjustment]:
+        """all of this attempt, newest last"""
+
     def __init__(
         self,
         *,
@@ -408,11 +478,14 @@ global___WatchJobsResponse = WatchJobsResponse
 
 @typing.final
 class ListSeriesRequest(google.protobuf.message.Message):
+    """Whose series to list."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     JOB_FIELD_NUMBER: builtins.int
     ATTEMPT_FIELD_NUMBER: builtins.int
     job: builtins.str
+    """never empty"""
     attempt: builtins.int
     """0: the newest"""
     def __init__(
@@ -427,13 +500,18 @@ global___ListSeriesRequest = ListSeriesRequest
 
 @typing.final
 class ListSeriesResponse(google.protobuf.message.Message):
+    """The series of an attempt."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     JOB_FIELD_NUMBER: builtins.int
     SERIES_FIELD_NUMBER: builtins.int
     job: builtins.str
+    """as in the request"""
     @property
-    def series(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SeriesInfo]: ...
+    def series(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SeriesInfo]:
+        """by name; empty before the first rows are stored"""
+
     def __init__(
         self,
         *,
@@ -446,13 +524,17 @@ global___ListSeriesResponse = ListSeriesResponse
 
 @typing.final
 class SeriesInfo(google.protobuf.message.Message):
+    """One stored series."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     NAME_FIELD_NUMBER: builtins.int
     UNIT_FIELD_NUMBER: builtins.int
     POINTS_FIELD_NUMBER: builtins.int
     name: builtins.str
+    """e.g. "loss", "lr/0", "val_loss/test" """
     unit: builtins.str
+    """"s", "bytes", "1" or empty for the job's own unit"""
     points: builtins.int
     """over all ranks"""
     def __init__(
@@ -468,6 +550,8 @@ global___SeriesInfo = SeriesInfo
 
 @typing.final
 class GetSeriesRequest(google.protobuf.message.Message):
+    """Which points to send."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     JOB_FIELD_NUMBER: builtins.int
@@ -478,9 +562,11 @@ class GetSeriesRequest(google.protobuf.message.Message):
     ATTEMPT_FIELD_NUMBER: builtins.int
     RANKS_FIELD_NUMBER: builtins.int
     job: builtins.str
+    """never empty"""
     name: builtins.str
+    """of the series, as ListSeries has it"""
     resolution: builtins.int
-    """points a rank at most, thinned keeping the extremes; 0: every stored point"""
+    """points a rank at most, thinned keeping the extremes; 0: all, up to 2,000,000"""
     from_step: builtins.int
     """inclusive"""
     to_step: builtins.int
@@ -508,6 +594,8 @@ global___GetSeriesRequest = GetSeriesRequest
 
 @typing.final
 class GetSeriesResponse(google.protobuf.message.Message):
+    """The points of one series."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     JOB_FIELD_NUMBER: builtins.int
@@ -515,10 +603,15 @@ class GetSeriesResponse(google.protobuf.message.Message):
     UNIT_FIELD_NUMBER: builtins.int
     RANKS_FIELD_NUMBER: builtins.int
     job: builtins.str
+    """as in the request"""
     name: builtins.str
+    """as in the request"""
     unit: builtins.str
+    """as in SeriesInfo"""
     @property
-    def ranks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RankSeries]: ...
+    def ranks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RankSeries]:
+        """by rank; one without a point is left out"""
+
     def __init__(
         self,
         *,
@@ -533,6 +626,8 @@ global___GetSeriesResponse = GetSeriesResponse
 
 @typing.final
 class RankSeries(google.protobuf.message.Message):
+    """One rank's points, in the order in which they came: a job that resumed jumps back. The three have equally many."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     RANK_FIELD_NUMBER: builtins.int
@@ -540,12 +635,13 @@ class RankSeries(google.protobuf.message.Message):
     TIMES_FIELD_NUMBER: builtins.int
     VALUES_FIELD_NUMBER: builtins.int
     rank: builtins.int
+    """which rank, from 0"""
     steps: builtins.bytes
     """int64, little endian"""
     times: builtins.bytes
-    """float64, little endian"""
+    """float64, little endian: when each step ended"""
     values: builtins.bytes
-    """float64, little endian"""
+    """float64, little endian; NaN and infinities are values that the job computed"""
     def __init__(
         self,
         *,
@@ -560,6 +656,8 @@ global___RankSeries = RankSeries
 
 @typing.final
 class ListAdjustmentsRequest(google.protobuf.message.Message):
+    """Which adjustments to list."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     JOB_FIELD_NUMBER: builtins.int
@@ -580,11 +678,15 @@ global___ListAdjustmentsRequest = ListAdjustmentsRequest
 
 @typing.final
 class ListAdjustmentsResponse(google.protobuf.message.Message):
+    """The adjustments."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     ADJUSTMENTS_FIELD_NUMBER: builtins.int
     @property
-    def adjustments(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[steersman.v1.types_pb2.Adjustment]: ...
+    def adjustments(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[steersman.v1.types_pb2.Adjustment]:
+        """job by job, the newest job first, each job's newest adjustment last"""
+
     def __init__(
         self,
         *,
@@ -596,6 +698,8 @@ global___ListAdjustmentsResponse = ListAdjustmentsResponse
 
 @typing.final
 class ProposeAdjustmentRequest(google.protobuf.message.Message):
+    """What an operator wants done to a running job's learning rate."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     JOB_FIELD_NUMBER: builtins.int
@@ -606,11 +710,15 @@ class ProposeAdjustmentRequest(google.protobuf.message.Message):
     OPERATOR_FIELD_NUMBER: builtins.int
     DRY_RUN_FIELD_NUMBER: builtins.int
     job: builtins.str
+    """a job that runs"""
     kind: steersman.v1.types_pb2.AdjustmentKind.ValueType
+    """SCALE, SET or RELEASE"""
     value: builtins.float
     """as AdjustmentKind says"""
     over_steps: builtins.int
+    """ramp length in steps, 1,000,000 at most; 0 is at once"""
     reason: builtins.str
+    """why, for the ledger; 1024 characters are kept, and it may be empty"""
     operator: builtins.str
     """who asks"""
     dry_run: builtins.bool
@@ -632,11 +740,15 @@ global___ProposeAdjustmentRequest = ProposeAdjustmentRequest
 
 @typing.final
 class ProposeAdjustmentResponse(google.protobuf.message.Message):
+    """What came of it."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     ADJUSTMENT_FIELD_NUMBER: builtins.int
     @property
-    def adjustment(self) -> steersman.v1.types_pb2.Adjustment: ...
+    def adjustment(self) -> steersman.v1.types_pb2.Adjustment:
+        """APPROVED and on its way to the job; of a dry run PROPOSED, and known to nobody"""
+
     def __init__(
         self,
         *,
@@ -649,12 +761,16 @@ global___ProposeAdjustmentResponse = ProposeAdjustmentResponse
 
 @typing.final
 class ApproveAdjustmentRequest(google.protobuf.message.Message):
+    """Which adjustment is approved."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     ADJUSTMENT_ID_FIELD_NUMBER: builtins.int
     OPERATOR_FIELD_NUMBER: builtins.int
     adjustment_id: builtins.str
+    """one that waits: PROPOSED, of a job that runs"""
     operator: builtins.str
+    """who says yes"""
     def __init__(
         self,
         *,
@@ -667,11 +783,15 @@ global___ApproveAdjustmentRequest = ApproveAdjustmentRequest
 
 @typing.final
 class ApproveAdjustmentResponse(google.protobuf.message.Message):
+    """What came of it."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     ADJUSTMENT_FIELD_NUMBER: builtins.int
     @property
-    def adjustment(self) -> steersman.v1.types_pb2.Adjustment: ...
+    def adjustment(self) -> steersman.v1.types_pb2.Adjustment:
+        """APPROVED and on its way to the job"""
+
     def __init__(
         self,
         *,
@@ -684,14 +804,19 @@ global___ApproveAdjustmentResponse = ApproveAdjustmentResponse
 
 @typing.final
 class RejectAdjustmentRequest(google.protobuf.message.Message):
+    """Which adjustment is rejected."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     ADJUSTMENT_ID_FIELD_NUMBER: builtins.int
     OPERATOR_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
     adjustment_id: builtins.str
+    """one that waits: PROPOSED"""
     operator: builtins.str
+    """who says no"""
     reason: builtins.str
+    """why, for the ledger; 1024 characters are kept, and it may be empty"""
     def __init__(
         self,
         *,
@@ -705,11 +830,15 @@ global___RejectAdjustmentRequest = RejectAdjustmentRequest
 
 @typing.final
 class RejectAdjustmentResponse(google.protobuf.message.Message):
+    """What came of it."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     ADJUSTMENT_FIELD_NUMBER: builtins.int
     @property
-    def adjustment(self) -> steersman.v1.types_pb2.Adjustment: ...
+    def adjustment(self) -> steersman.v1.types_pb2.Adjustment:
+        """REFUSED"""
+
     def __init__(
         self,
         *,
@@ -722,6 +851,8 @@ global___RejectAdjustmentResponse = RejectAdjustmentResponse
 
 @typing.final
 class RevertAdjustmentRequest(google.protobuf.message.Message):
+    """Which adjustment is taken back: by its id, or the newest of a job. One of the two has to be there."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     ADJUSTMENT_ID_FIELD_NUMBER: builtins.int
@@ -729,11 +860,13 @@ class RevertAdjustmentRequest(google.protobuf.message.Message):
     OPERATOR_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
     adjustment_id: builtins.str
-    """or"""
+    """the newest in force or on its way; empty: that of `job`"""
     job: builtins.str
-    """the newest adjustment in force of this job"""
+    """not looked at where there is an id"""
     operator: builtins.str
+    """who takes it back"""
     reason: builtins.str
+    """why, for the ledger; 1024 characters are kept, and it may be empty"""
     def __init__(
         self,
         *,
@@ -748,11 +881,15 @@ global___RevertAdjustmentRequest = RevertAdjustmentRequest
 
 @typing.final
 class RevertAdjustmentResponse(google.protobuf.message.Message):
+    """What came of it."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     ADJUSTMENT_FIELD_NUMBER: builtins.int
     @property
-    def adjustment(self) -> steersman.v1.types_pb2.Adjustment: ...
+    def adjustment(self) -> steersman.v1.types_pb2.Adjustment:
+        """in the state it was; REVERTED once the job has said so"""
+
     def __init__(
         self,
         *,
@@ -765,7 +902,7 @@ global___RevertAdjustmentResponse = RevertAdjustmentResponse
 
 @typing.final
 class LedgerEntry(google.protobuf.message.Message):
-    """One line of the append-only record."""
+    """One line of the append-only record: one state that an adjustment came into."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -784,25 +921,35 @@ class LedgerEntry(google.protobuf.message.Message):
     PREV_FIELD_NUMBER: builtins.int
     HASH_FIELD_NUMBER: builtins.int
     seq: builtins.int
-    """per job, from 1"""
+    """per job over all its attempts, from 1 without a gap"""
     time: builtins.float
+    """when; the sample's time where the daemon decided by itself"""
     job: builtins.str
+    """the name granted"""
     attempt_id: builtins.str
+    """the attempt that the adjustment is bound to"""
     adjustment_id: builtins.str
+    """which adjustment; empty where the entry can't be read any more"""
     kind: steersman.v1.types_pb2.AdjustmentKind.ValueType
+    """its kind; UNSPECIFIED where the entry can't be read any more"""
     params_json: builtins.str
-    """the adjustment's parameters, canonical JSON"""
+    """canonical JSON: {"over_steps", "overlay": {"factor" or "value": x}, "value"}"""
     state: steersman.v1.types_pb2.AdjustmentState.ValueType
+    """the state it came into; UNSPECIFIED where the entry can't be read any more"""
     by: builtins.str
+    """who did it: "policy POLICY", "operator NAME", "daemon", "probe" or "job" """
     reason: builtins.str
+    """why, one sentence; empty where an operator gave none"""
     step: builtins.int
     """-1 where it belongs to no step"""
     prev: builtins.str
     """hash of the entry before, hex; 64 zeros for the first"""
     hash: builtins.str
-    """SHA-256 over this entry without `hash`, canonical JSON, hex"""
+    """SHA-256, hex, over `prev` and then the entry's canonical JSON without the two"""
     @property
-    def ranks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[steersman.v1.types_pb2.RankReadBack]: ...
+    def ranks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[steersman.v1.types_pb2.RankReadBack]:
+        """what was read back by then, by rank; empty before it was applied"""
+
     def __init__(
         self,
         *,
@@ -827,11 +974,14 @@ global___LedgerEntry = LedgerEntry
 
 @typing.final
 class GetLedgerRequest(google.protobuf.message.Message):
+    """Whose record to send."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     JOB_FIELD_NUMBER: builtins.int
     ATTEMPT_FIELD_NUMBER: builtins.int
     job: builtins.str
+    """never empty"""
     attempt: builtins.int
     """0: all attempts"""
     def __init__(
@@ -846,6 +996,8 @@ global___GetLedgerRequest = GetLedgerRequest
 
 @typing.final
 class GetLedgerResponse(google.protobuf.message.Message):
+    """The record."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     JOB_FIELD_NUMBER: builtins.int
@@ -853,12 +1005,15 @@ class GetLedgerResponse(google.protobuf.message.Message):
     VERIFIED_FIELD_NUMBER: builtins.int
     PROBLEM_FIELD_NUMBER: builtins.int
     job: builtins.str
+    """as in the request"""
     verified: builtins.bool
-    """the chain was checked and holds"""
+    """the whole chain of the job was checked and holds, whatever attempt was asked for"""
     problem: builtins.str
-    """where it does not"""
+    """where and how it breaks, one sentence; empty where it holds"""
     @property
-    def entries(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LedgerEntry]: ...
+    def entries(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LedgerEntry]:
+        """oldest first"""
+
     def __init__(
         self,
         *,
@@ -873,7 +1028,7 @@ global___GetLedgerResponse = GetLedgerResponse
 
 @typing.final
 class GetProvenanceRequest(google.protobuf.message.Message):
-    """Where the numbers of one rank's next sample come from."""
+    """Asks where the numbers of one rank's next sample come from."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -881,9 +1036,11 @@ class GetProvenanceRequest(google.protobuf.message.Message):
     RANK_FIELD_NUMBER: builtins.int
     PATIENCE_S_FIELD_NUMBER: builtins.int
     job: builtins.str
+    """a job that runs"""
     rank: builtins.int
+    """a rank that a probe speaks for"""
     patience_s: builtins.float
-    """how long to wait for it; 0 means 30, 600 is the most"""
+    """how long to wait for it, seconds; 0 means 30, 600 is the most"""
     def __init__(
         self,
         *,
@@ -897,6 +1054,8 @@ global___GetProvenanceRequest = GetProvenanceRequest
 
 @typing.final
 class GetProvenanceResponse(google.protobuf.message.Message):
+    """Where they come from."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     JOB_FIELD_NUMBER: builtins.int
@@ -905,13 +1064,17 @@ class GetProvenanceResponse(google.protobuf.message.Message):
     SOURCES_FIELD_NUMBER: builtins.int
     PROBLEM_FIELD_NUMBER: builtins.int
     job: builtins.str
+    """the name granted"""
     rank: builtins.int
+    """as in the request"""
     step: builtins.int
-    """-1 where there is a problem"""
+    """step of the sample; -1 where there is a problem"""
     problem: builtins.str
     """why there is no answer, in words; empty where there is one"""
     @property
-    def sources(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[steersman.v1.types_pb2.Source]: ...
+    def sources(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[steersman.v1.types_pb2.Source]:
+        """a number each, at most 64; empty where there is a problem"""
+
     def __init__(
         self,
         *,

@@ -26,7 +26,12 @@ if _version_not_supported:
 
 
 class OperatorServiceStub(object):
-    """What operators, the terminal dashboard and scripts ask of the daemon.
+    """What operators, the terminal dashboard and scripts ask of the daemon. Requests are filled by whoever asks, responses
+    by the daemon. What goes wrong is a status with its reason in words: NOT_FOUND, FAILED_PRECONDITION where limits or
+    the state of things forbid it, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAVAILABLE, and INTERNAL for a bug.
+
+    A `job` in a request is the name granted, and means its newest attempt where nothing else is said. In requests that
+    change something `operator` is who asks, for the ledger: 64 characters are kept, and empty becomes "unnamed".
     """
 
     def __init__(self, channel):
@@ -103,23 +108,31 @@ class OperatorServiceStub(object):
 
 
 class OperatorServiceServicer(object):
-    """What operators, the terminal dashboard and scripts ask of the daemon.
+    """What operators, the terminal dashboard and scripts ask of the daemon. Requests are filled by whoever asks, responses
+    by the daemon. What goes wrong is a status with its reason in words: NOT_FOUND, FAILED_PRECONDITION where limits or
+    the state of things forbid it, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAVAILABLE, and INTERNAL for a bug.
+
+    A `job` in a request is the name granted, and means its newest attempt where nothing else is said. In requests that
+    change something `operator` is who asks, for the ledger: 64 characters are kept, and empty becomes "unnamed".
     """
 
     def GetDaemon(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Who answers, and which protocol it speaks.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListJobs(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The jobs that run and those that ended within the last minutes; on request also older ones.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetJob(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """One attempt of a job with its adjustments and its latest events.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -132,49 +145,57 @@ class OperatorServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListSeries(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """What series are stored of an attempt.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetSeries(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The points of one series.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListAdjustments(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The adjustments of a job, or of all jobs that run or have just ended.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ProposeAdjustment(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """An operator's own adjustment: approved by being asked for, under any policy, within the owner's limits.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ApproveAdjustment(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Says yes to an adjustment that waits. Answered when the decision is on disk, not when the job has obeyed.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RejectAdjustment(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Says no to an adjustment that waits.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RevertAdjustment(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Takes the newest adjustment back, in force or on its way. Answered when that is on disk, not when it is done.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetLedger(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The record of a job's adjustments, its chain of hashes checked.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -263,7 +284,12 @@ def add_OperatorServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class OperatorService(object):
-    """What operators, the terminal dashboard and scripts ask of the daemon.
+    """What operators, the terminal dashboard and scripts ask of the daemon. Requests are filled by whoever asks, responses
+    by the daemon. What goes wrong is a status with its reason in words: NOT_FOUND, FAILED_PRECONDITION where limits or
+    the state of things forbid it, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAVAILABLE, and INTERNAL for a bug.
+
+    A `job` in a request is the name granted, and means its newest attempt where nothing else is said. In requests that
+    change something `operator` is who asks, for the ledger: 64 characters are kept, and empty becomes "unnamed".
     """
 
     @staticmethod

@@ -18,23 +18,32 @@ class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type:
     ...
 
 class OperatorServiceStub:
-    """What operators, the terminal dashboard and scripts ask of the daemon."""
+    """What operators, the terminal dashboard and scripts ask of the daemon. Requests are filled by whoever asks, responses
+    by the daemon. What goes wrong is a status with its reason in words: NOT_FOUND, FAILED_PRECONDITION where limits or
+    the state of things forbid it, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAVAILABLE, and INTERNAL for a bug.
+
+    A `job` in a request is the name granted, and means its newest attempt where nothing else is said. In requests that
+    change something `operator` is who asks, for the ledger: 64 characters are kept, and empty becomes "unnamed".
+    """
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
     GetDaemon: grpc.UnaryUnaryMultiCallable[
         steersman.v1.operator_pb2.GetDaemonRequest,
         steersman.v1.operator_pb2.GetDaemonResponse,
     ]
+    """Who answers, and which protocol it speaks."""
 
     ListJobs: grpc.UnaryUnaryMultiCallable[
         steersman.v1.operator_pb2.ListJobsRequest,
         steersman.v1.operator_pb2.ListJobsResponse,
     ]
+    """The jobs that run and those that ended within the last minutes; on request also older ones."""
 
     GetJob: grpc.UnaryUnaryMultiCallable[
         steersman.v1.operator_pb2.GetJobRequest,
         steersman.v1.operator_pb2.GetJobResponse,
     ]
+    """One attempt of a job with its adjustments and its latest events."""
 
     WatchJobs: grpc.UnaryStreamMultiCallable[
         steersman.v1.operator_pb2.WatchJobsRequest,
@@ -46,41 +55,49 @@ class OperatorServiceStub:
         steersman.v1.operator_pb2.ListSeriesRequest,
         steersman.v1.operator_pb2.ListSeriesResponse,
     ]
+    """What series are stored of an attempt."""
 
     GetSeries: grpc.UnaryUnaryMultiCallable[
         steersman.v1.operator_pb2.GetSeriesRequest,
         steersman.v1.operator_pb2.GetSeriesResponse,
     ]
+    """The points of one series."""
 
     ListAdjustments: grpc.UnaryUnaryMultiCallable[
         steersman.v1.operator_pb2.ListAdjustmentsRequest,
         steersman.v1.operator_pb2.ListAdjustmentsResponse,
     ]
+    """The adjustments of a job, or of all jobs that run or have just ended."""
 
     ProposeAdjustment: grpc.UnaryUnaryMultiCallable[
         steersman.v1.operator_pb2.ProposeAdjustmentRequest,
         steersman.v1.operator_pb2.ProposeAdjustmentResponse,
     ]
+    """An operator's own adjustment: approved by being asked for, under any policy, within the owner's limits."""
 
     ApproveAdjustment: grpc.UnaryUnaryMultiCallable[
         steersman.v1.operator_pb2.ApproveAdjustmentRequest,
         steersman.v1.operator_pb2.ApproveAdjustmentResponse,
     ]
+    """Says yes to an adjustment that waits. Answered when the decision is on disk, not when the job has obeyed."""
 
     RejectAdjustment: grpc.UnaryUnaryMultiCallable[
         steersman.v1.operator_pb2.RejectAdjustmentRequest,
         steersman.v1.operator_pb2.RejectAdjustmentResponse,
     ]
+    """Says no to an adjustment that waits."""
 
     RevertAdjustment: grpc.UnaryUnaryMultiCallable[
         steersman.v1.operator_pb2.RevertAdjustmentRequest,
         steersman.v1.operator_pb2.RevertAdjustmentResponse,
     ]
+    """Takes the newest adjustment back, in force or on its way. Answered when that is on disk, not when it is done."""
 
     GetLedger: grpc.UnaryUnaryMultiCallable[
         steersman.v1.operator_pb2.GetLedgerRequest,
         steersman.v1.operator_pb2.GetLedgerResponse,
     ]
+    """The record of a job's adjustments, its chain of hashes checked."""
 
     GetProvenance: grpc.UnaryUnaryMultiCallable[
         steersman.v1.operator_pb2.GetProvenanceRequest,
@@ -89,22 +106,31 @@ class OperatorServiceStub:
     """Asks a running job, and waits for its next step."""
 
 class OperatorServiceAsyncStub:
-    """What operators, the terminal dashboard and scripts ask of the daemon."""
+    """What operators, the terminal dashboard and scripts ask of the daemon. Requests are filled by whoever asks, responses
+    by the daemon. What goes wrong is a status with its reason in words: NOT_FOUND, FAILED_PRECONDITION where limits or
+    the state of things forbid it, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAVAILABLE, and INTERNAL for a bug.
+
+    A `job` in a request is the name granted, and means its newest attempt where nothing else is said. In requests that
+    change something `operator` is who asks, for the ledger: 64 characters are kept, and empty becomes "unnamed".
+    """
 
     GetDaemon: grpc.aio.UnaryUnaryMultiCallable[
         steersman.v1.operator_pb2.GetDaemonRequest,
         steersman.v1.operator_pb2.GetDaemonResponse,
     ]
+    """Who answers, and which protocol it speaks."""
 
     ListJobs: grpc.aio.UnaryUnaryMultiCallable[
         steersman.v1.operator_pb2.ListJobsRequest,
         steersman.v1.operator_pb2.ListJobsResponse,
     ]
+    """The jobs that run and those that ended within the last minutes; on request also older ones."""
 
     GetJob: grpc.aio.UnaryUnaryMultiCallable[
         steersman.v1.operator_pb2.GetJobRequest,
         steersman.v1.operator_pb2.GetJobResponse,
     ]
+    """One attempt of a job with its adjustments and its latest events."""
 
     WatchJobs: grpc.aio.UnaryStreamMultiCallable[
         steersman.v1.operator_pb2.WatchJobsRequest,
@@ -116,41 +142,49 @@ class OperatorServiceAsyncStub:
         steersman.v1.operator_pb2.ListSeriesRequest,
         steersman.v1.operator_pb2.ListSeriesResponse,
     ]
+    """What series are stored of an attempt."""
 
     GetSeries: grpc.aio.UnaryUnaryMultiCallable[
         steersman.v1.operator_pb2.GetSeriesRequest,
         steersman.v1.operator_pb2.GetSeriesResponse,
     ]
+    """The points of one series."""
 
     ListAdjustments: grpc.aio.UnaryUnaryMultiCallable[
         steersman.v1.operator_pb2.ListAdjustmentsRequest,
         steersman.v1.operator_pb2.ListAdjustmentsResponse,
     ]
+    """The adjustments of a job, or of all jobs that run or have just ended."""
 
     ProposeAdjustment: grpc.aio.UnaryUnaryMultiCallable[
         steersman.v1.operator_pb2.ProposeAdjustmentRequest,
         steersman.v1.operator_pb2.ProposeAdjustmentResponse,
     ]
+    """An operator's own adjustment: approved by being asked for, under any policy, within the owner's limits."""
 
     ApproveAdjustment: grpc.aio.UnaryUnaryMultiCallable[
         steersman.v1.operator_pb2.ApproveAdjustmentRequest,
         steersman.v1.operator_pb2.ApproveAdjustmentResponse,
     ]
+    """Says yes to an adjustment that waits. Answered when the decision is on disk, not when the job has obeyed."""
 
     RejectAdjustment: grpc.aio.UnaryUnaryMultiCallable[
         steersman.v1.operator_pb2.RejectAdjustmentRequest,
         steersman.v1.operator_pb2.RejectAdjustmentResponse,
     ]
+    """Says no to an adjustment that waits."""
 
     RevertAdjustment: grpc.aio.UnaryUnaryMultiCallable[
         steersman.v1.operator_pb2.RevertAdjustmentRequest,
         steersman.v1.operator_pb2.RevertAdjustmentResponse,
     ]
+    """Takes the newest adjustment back, in force or on its way. Answered when that is on disk, not when it is done."""
 
     GetLedger: grpc.aio.UnaryUnaryMultiCallable[
         steersman.v1.operator_pb2.GetLedgerRequest,
         steersman.v1.operator_pb2.GetLedgerResponse,
     ]
+    """The record of a job's adjustments, its chain of hashes checked."""
 
     GetProvenance: grpc.aio.UnaryUnaryMultiCallable[
         steersman.v1.operator_pb2.GetProvenanceRequest,
@@ -159,28 +193,37 @@ class OperatorServiceAsyncStub:
     """Asks a running job, and waits for its next step."""
 
 class OperatorServiceServicer(metaclass=abc.ABCMeta):
-    """What operators, the terminal dashboard and scripts ask of the daemon."""
+    """What operators, the terminal dashboard and scripts ask of the daemon. Requests are filled by whoever asks, responses
+    by the daemon. What goes wrong is a status with its reason in words: NOT_FOUND, FAILED_PRECONDITION where limits or
+    the state of things forbid it, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAVAILABLE, and INTERNAL for a bug.
+
+    A `job` in a request is the name granted, and means its newest attempt where nothing else is said. In requests that
+    change something `operator` is who asks, for the ledger: 64 characters are kept, and empty becomes "unnamed".
+    """
 
     @abc.abstractmethod
     def GetDaemon(
         self,
         request: steersman.v1.operator_pb2.GetDaemonRequest,
         context: _ServicerContext,
-    ) -> typing.Union[steersman.v1.operator_pb2.GetDaemonResponse, collections.abc.Awaitable[steersman.v1.operator_pb2.GetDaemonResponse]]: ...
+    ) -> typing.Union[steersman.v1.operator_pb2.GetDaemonResponse, collections.abc.Awaitable[steersman.v1.operator_pb2.GetDaemonResponse]]:
+        """Who answers, and which protocol it speaks."""
 
     @abc.abstractmethod
     def ListJobs(
         self,
         request: steersman.v1.operator_pb2.ListJobsRequest,
         context: _ServicerContext,
-    ) -> typing.Union[steersman.v1.operator_pb2.ListJobsResponse, collections.abc.Awaitable[steersman.v1.operator_pb2.ListJobsResponse]]: ...
+    ) -> typing.Union[steersman.v1.operator_pb2.ListJobsResponse, collections.abc.Awaitable[steersman.v1.operator_pb2.ListJobsResponse]]:
+        """The jobs that run and those that ended within the last minutes; on request also older ones."""
 
     @abc.abstractmethod
     def GetJob(
         self,
         request: steersman.v1.operator_pb2.GetJobRequest,
         context: _ServicerContext,
-    ) -> typing.Union[steersman.v1.operator_pb2.GetJobResponse, collections.abc.Awaitable[steersman.v1.operator_pb2.GetJobResponse]]: ...
+    ) -> typing.Union[steersman.v1.operator_pb2.GetJobResponse, collections.abc.Awaitable[steersman.v1.operator_pb2.GetJobResponse]]:
+        """One attempt of a job with its adjustments and its latest events."""
 
     @abc.abstractmethod
     def WatchJobs(
@@ -195,56 +238,64 @@ class OperatorServiceServicer(metaclass=abc.ABCMeta):
         self,
         request: steersman.v1.operator_pb2.ListSeriesRequest,
         context: _ServicerContext,
-    ) -> typing.Union[steersman.v1.operator_pb2.ListSeriesResponse, collections.abc.Awaitable[steersman.v1.operator_pb2.ListSeriesResponse]]: ...
+    ) -> typing.Union[steersman.v1.operator_pb2.ListSeriesResponse, collections.abc.Awaitable[steersman.v1.operator_pb2.ListSeriesResponse]]:
+        """What series are stored of an attempt."""
 
     @abc.abstractmethod
     def GetSeries(
         self,
         request: steersman.v1.operator_pb2.GetSeriesRequest,
         context: _ServicerContext,
-    ) -> typing.Union[steersman.v1.operator_pb2.GetSeriesResponse, collections.abc.Awaitable[steersman.v1.operator_pb2.GetSeriesResponse]]: ...
+    ) -> typing.Union[steersman.v1.operator_pb2.GetSeriesResponse, collections.abc.Awaitable[steersman.v1.operator_pb2.GetSeriesResponse]]:
+        """The points of one series."""
 
     @abc.abstractmethod
     def ListAdjustments(
         self,
         request: steersman.v1.operator_pb2.ListAdjustmentsRequest,
         context: _ServicerContext,
-    ) -> typing.Union[steersman.v1.operator_pb2.ListAdjustmentsResponse, collections.abc.Awaitable[steersman.v1.operator_pb2.ListAdjustmentsResponse]]: ...
+    ) -> typing.Union[steersman.v1.operator_pb2.ListAdjustmentsResponse, collections.abc.Awaitable[steersman.v1.operator_pb2.ListAdjustmentsResponse]]:
+        """The adjustments of a job, or of all jobs that run or have just ended."""
 
     @abc.abstractmethod
     def ProposeAdjustment(
         self,
         request: steersman.v1.operator_pb2.ProposeAdjustmentRequest,
         context: _ServicerContext,
-    ) -> typing.Union[steersman.v1.operator_pb2.ProposeAdjustmentResponse, collections.abc.Awaitable[steersman.v1.operator_pb2.ProposeAdjustmentResponse]]: ...
+    ) -> typing.Union[steersman.v1.operator_pb2.ProposeAdjustmentResponse, collections.abc.Awaitable[steersman.v1.operator_pb2.ProposeAdjustmentResponse]]:
+        """An operator's own adjustment: approved by being asked for, under any policy, within the owner's limits."""
 
     @abc.abstractmethod
     def ApproveAdjustment(
         self,
         request: steersman.v1.operator_pb2.ApproveAdjustmentRequest,
         context: _ServicerContext,
-    ) -> typing.Union[steersman.v1.operator_pb2.ApproveAdjustmentResponse, collections.abc.Awaitable[steersman.v1.operator_pb2.ApproveAdjustmentResponse]]: ...
+    ) -> typing.Union[steersman.v1.operator_pb2.ApproveAdjustmentResponse, collections.abc.Awaitable[steersman.v1.operator_pb2.ApproveAdjustmentResponse]]:
+        """Says yes to an adjustment that waits. Answered when the decision is on disk, not when the job has obeyed."""
 
     @abc.abstractmethod
     def RejectAdjustment(
         self,
         request: steersman.v1.operator_pb2.RejectAdjustmentRequest,
         context: _ServicerContext,
-    ) -> typing.Union[steersman.v1.operator_pb2.RejectAdjustmentResponse, collections.abc.Awaitable[steersman.v1.operator_pb2.RejectAdjustmentResponse]]: ...
+    ) -> typing.Union[steersman.v1.operator_pb2.RejectAdjustmentResponse, collections.abc.Awaitable[steersman.v1.operator_pb2.RejectAdjustmentResponse]]:
+        """Says no to an adjustment that waits."""
 
     @abc.abstractmethod
     def RevertAdjustment(
         self,
         request: steersman.v1.operator_pb2.RevertAdjustmentRequest,
         context: _ServicerContext,
-    ) -> typing.Union[steersman.v1.operator_pb2.RevertAdjustmentResponse, collections.abc.Awaitable[steersman.v1.operator_pb2.RevertAdjustmentResponse]]: ...
+    ) -> typing.Union[steersman.v1.operator_pb2.RevertAdjustmentResponse, collections.abc.Awaitable[steersman.v1.operator_pb2.RevertAdjustmentResponse]]:
+        """Takes the newest adjustment back, in force or on its way. Answered when that is on disk, not when it is done."""
 
     @abc.abstractmethod
     def GetLedger(
         self,
         request: steersman.v1.operator_pb2.GetLedgerRequest,
         context: _ServicerContext,
-    ) -> typing.Union[steersman.v1.operator_pb2.GetLedgerResponse, collections.abc.Awaitable[steersman.v1.operator_pb2.GetLedgerResponse]]: ...
+    ) -> typing.Union[steersman.v1.operator_pb2.GetLedgerResponse, collections.abc.Awaitable[steersman.v1.operator_pb2.GetLedgerResponse]]:
+        """The record of a job's adjustments, its chain of hashes checked."""
 
     @abc.abstractmethod
     def GetProvenance(

@@ -34,19 +34,33 @@ class StreamRequest(google.protobuf.message.Message):
     JOB_END_FIELD_NUMBER: builtins.int
     PROVENANCE_FIELD_NUMBER: builtins.int
     @property
-    def hello(self) -> global___Hello: ...
+    def hello(self) -> global___Hello:
+        """once, and first"""
+
     @property
-    def job_hello(self) -> global___JobHello: ...
+    def job_hello(self) -> global___JobHello:
+        """before anything else of its attempt"""
+
     @property
-    def batches(self) -> global___BatchGroup: ...
+    def batches(self) -> global___BatchGroup:
+        """rows, about once a batch interval"""
+
     @property
-    def event(self) -> global___JobEvent: ...
+    def event(self) -> global___JobEvent:
+        """again after each reconnection, until the end is acknowledged"""
+
     @property
-    def adjustment_ack(self) -> global___AdjustmentAck: ...
+    def adjustment_ack(self) -> global___AdjustmentAck:
+        """how a command fares; the last word on each again after a reconnection"""
+
     @property
-    def job_end(self) -> global___JobEnd: ...
+    def job_end(self) -> global___JobEnd:
+        """after all rows of the attempt; again until it is acknowledged"""
+
     @property
-    def provenance(self) -> global___Provenance: ...
+    def provenance(self) -> global___Provenance:
+        """the answer to an inquiry"""
+
     def __init__(
         self,
         *,
@@ -66,7 +80,7 @@ global___StreamRequest = StreamRequest
 
 @typing.final
 class StreamResponse(google.protobuf.message.Message):
-    """Daemon to agent. The first message of a stream is `welcome`; `refusal` ends it."""
+    """Daemon to agent. The first message of a stream is `welcome`; a `refusal` that names no attempt ends it."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -79,21 +93,37 @@ class StreamResponse(google.protobuf.message.Message):
     JOB_END_ACK_FIELD_NUMBER: builtins.int
     INQUIRY_FIELD_NUMBER: builtins.int
     @property
-    def welcome(self) -> global___Welcome: ...
+    def welcome(self) -> global___Welcome:
+        """once, and first"""
+
     @property
-    def job_welcome(self) -> global___JobWelcome: ...
+    def job_welcome(self) -> global___JobWelcome:
+        """the answer to each `job_hello`"""
+
     @property
-    def batch_ack(self) -> global___BatchAck: ...
+    def batch_ack(self) -> global___BatchAck:
+        """the latest marks of one rank"""
+
     @property
-    def adjustment(self) -> global___AdjustmentCommand: ...
+    def adjustment(self) -> global___AdjustmentCommand:
+        """to every agent that has ranks of the attempt"""
+
     @property
-    def throttle(self) -> global___Throttle: ...
+    def throttle(self) -> global___Throttle:
+        """no daemon of this version says it"""
+
     @property
-    def refusal(self) -> global___Refusal: ...
+    def refusal(self) -> global___Refusal:
+        """of the stream, or of one job"""
+
     @property
-    def job_end_ack(self) -> global___JobEndAck: ...
+    def job_end_ack(self) -> global___JobEndAck:
+        """the answer to `job_end`, once it is on disk"""
+
     @property
-    def inquiry(self) -> global___Inquiry: ...
+    def inquiry(self) -> global___Inquiry:
+        """to every agent that has ranks of the attempt"""
+
     def __init__(
         self,
         *,
@@ -114,6 +144,8 @@ global___StreamResponse = StreamResponse
 
 @typing.final
 class Hello(google.protobuf.message.Message):
+    """Who the agent is. Without a protocol in common the daemon refuses the stream."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     PROTOCOL_MIN_FIELD_NUMBER: builtins.int
@@ -123,16 +155,18 @@ class Hello(google.protobuf.message.Message):
     AGENT_VERSION_FIELD_NUMBER: builtins.int
     FEATURES_FIELD_NUMBER: builtins.int
     protocol_min: builtins.int
-    """oldest protocol the agent speaks"""
+    """oldest protocol the agent speaks, from 1"""
     protocol_max: builtins.int
-    """newest protocol the agent speaks"""
+    """newest protocol the agent speaks, from 1"""
     agent_id: builtins.str
-    """stable for one agent process"""
+    """UUID, new for each agent process; for the daemon's log"""
     host: builtins.str
+    """name of the agent's host, as it calls itself; for the daemon's log"""
     agent_version: builtins.str
+    """version of Steersman that the agent is"""
     @property
     def features(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """optional abilities by name; unknown names are ignored"""
+        """optional abilities by name; unknown names are ignored; none is defined yet"""
 
     def __init__(
         self,
@@ -150,6 +184,8 @@ global___Hello = Hello
 
 @typing.final
 class Welcome(google.protobuf.message.Message):
+    """Who the daemon is, and how it wants to be spoken to."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     PROTOCOL_FIELD_NUMBER: builtins.int
@@ -160,12 +196,13 @@ class Welcome(google.protobuf.message.Message):
     protocol: builtins.int
     """the one both will speak"""
     daemon_id: builtins.str
-    """stable for one daemon process"""
+    """new for each daemon process, 32 hex digits"""
     daemon_version: builtins.str
+    """version of Steersman that the daemon is"""
     max_message_bytes: builtins.int
-    """largest request the daemon takes, bytes"""
+    """Largest request the daemon takes, bytes. Agents of this version do not look at it: they send 1 MiB at most."""
     batch_interval_ms: builtins.int
-    """how often the agent should send, milliseconds"""
+    """How often the agent should send rows, milliseconds. 0 means 1,000; it stays within 100 and 10,000 whatever is said."""
     def __init__(
         self,
         *,
@@ -181,7 +218,7 @@ global___Welcome = Welcome
 
 @typing.final
 class Refusal(google.protobuf.message.Message):
-    """Why the daemon will not speak with this agent, or not take this job."""
+    """Why the daemon will not speak with this agent, or not take this job. Set by the daemon."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -192,23 +229,27 @@ class Refusal(google.protobuf.message.Message):
     class _CodeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[Refusal._Code.ValueType], builtins.type):
         DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
         CODE_UNSPECIFIED: Refusal._Code.ValueType  # 0
+        """never sent"""
         CODE_PROTOCOL: Refusal._Code.ValueType  # 1
         """no protocol version in common"""
         CODE_MALFORMED: Refusal._Code.ValueType  # 2
         """a message broke the contract"""
         CODE_LIMIT: Refusal._Code.ValueType  # 3
-        """too many jobs, ranks, series"""
+        """too many jobs, ranks, series, or too large a batch"""
         CODE_DRAINING: Refusal._Code.ValueType  # 4
         """the daemon is going down; come back later"""
 
-    class Code(_Code, metaclass=_CodeEnumTypeWrapper): ...
+    class Code(_Code, metaclass=_CodeEnumTypeWrapper):
+        """What kind of reason it is: after PROTOCOL and MALFORMED the agent waits longer before it tries again."""
+
     CODE_UNSPECIFIED: Refusal.Code.ValueType  # 0
+    """never sent"""
     CODE_PROTOCOL: Refusal.Code.ValueType  # 1
     """no protocol version in common"""
     CODE_MALFORMED: Refusal.Code.ValueType  # 2
     """a message broke the contract"""
     CODE_LIMIT: Refusal.Code.ValueType  # 3
-    """too many jobs, ranks, series"""
+    """too many jobs, ranks, series, or too large a batch"""
     CODE_DRAINING: Refusal.Code.ValueType  # 4
     """the daemon is going down; come back later"""
 
@@ -216,10 +257,11 @@ class Refusal(google.protobuf.message.Message):
     MESSAGE_FIELD_NUMBER: builtins.int
     ATTEMPT_ID_FIELD_NUMBER: builtins.int
     code: global___Refusal.Code.ValueType
+    """never UNSPECIFIED"""
     message: builtins.str
     """what happened, to what, what to do next"""
     attempt_id: builtins.str
-    """set where only one job is meant"""
+    """the one job that is meant; empty: the stream, which ends with this"""
     def __init__(
         self,
         *,
@@ -233,7 +275,7 @@ global___Refusal = Refusal
 
 @typing.final
 class RankInfo(google.protobuf.message.Message):
-    """One rank of a job on this host."""
+    """One rank of a job on this host, as its probe introduced it."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -244,13 +286,19 @@ class RankInfo(google.protobuf.message.Message):
     DEVICE_FIELD_NUMBER: builtins.int
     OPTIMIZERS_FIELD_NUMBER: builtins.int
     rank: builtins.int
+    """number of the rank in its job, from 0; an agent takes ranks below 1024"""
     pid: builtins.int
+    """its process, as the agent sees it"""
     torch_version: builtins.str
+    """e.g. "2.9.0+cpu"; empty where the probe did not say"""
     python_version: builtins.str
+    """e.g. "3.12.3"; empty where the probe did not say"""
     device: builtins.str
-    """e.g. "cpu", "cuda:0" """
+    """where the first optimizer's parameters are, e.g. "cuda:0"; else "cpu" """
     @property
-    def optimizers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___OptimizerInfo]: ...
+    def optimizers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___OptimizerInfo]:
+        """in the order in which the probe met them, at most 16"""
+
     def __init__(
         self,
         *,
@@ -267,6 +315,8 @@ global___RankInfo = RankInfo
 
 @typing.final
 class OptimizerInfo(google.protobuf.message.Message):
+    """One optimizer of a rank."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     CLASS_NAME_FIELD_NUMBER: builtins.int
@@ -276,12 +326,12 @@ class OptimizerInfo(google.protobuf.message.Message):
     class_name: builtins.str
     """qualified, e.g. "torch.optim.adamw.AdamW" """
     parameters: builtins.int
-    """number of scalars"""
+    """number of scalars in its parameters"""
     overlay: builtins.str
     """"effective", or why an overlay would not work, in words"""
     @property
     def groups(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """names of the parameter groups as used in lr/GROUP"""
+        """names of the parameter groups as used in lr/GROUP, at most 64"""
 
     def __init__(
         self,
@@ -297,7 +347,9 @@ global___OptimizerInfo = OptimizerInfo
 
 @typing.final
 class JobHello(google.protobuf.message.Message):
-    """Opens a job, or says more about one that is open (another rank appeared). Idempotent."""
+    """Opens a job, or says more about one that is open (another rank appeared). Idempotent: what was said first stays, but
+    ranks are added, `world_size` only grows, and a later `planned_steps` replaces an earlier one.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -314,27 +366,32 @@ class JobHello(google.protobuf.message.Message):
     PLANNED_STEPS_FIELD_NUMBER: builtins.int
     WAY_IN_FIELD_NUMBER: builtins.int
     attempt_id: builtins.str
-    """UUID, new for each attempt"""
+    """UUID, new for each attempt; the daemon takes any printable name up to 64 characters"""
     job: builtins.str
-    """the name asked for; the daemon may give another (JobWelcome)"""
+    """the name asked for, 128 characters at most; the daemon may give another (JobWelcome)"""
     world_size: builtins.int
-    """ranks of the whole job; 1 where it is not distributed"""
+    """ranks of the whole job, 4096 at most; 1 where it is not distributed, 0 means 1"""
     policy: steersman.v1.types_pb2.Policy.ValueType
-    """asked for by the owner"""
+    """asked for by the owner; UNSPECIFIED: the daemon's default"""
     command: builtins.str
-    """the command line, shortened to 512 characters"""
+    """the command line, shortened to 512 characters; empty where nobody knows it"""
     user: builtins.str
+    """login name of the agent's user"""
     host: builtins.str
+    """name of the agent's host"""
     started_at: builtins.float
+    """when the launcher, or the probe, began"""
     planned_steps: builtins.int
     """optimizer steps planned; 0 where not known"""
     way_in: builtins.str
     """"watch", "run" or "attach" """
     @property
-    def limits(self) -> steersman.v1.types_pb2.Limits: ...
+    def limits(self) -> steersman.v1.types_pb2.Limits:
+        """asked for by the owner; absent: all defaults"""
+
     @property
     def ranks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RankInfo]:
-        """ranks this agent knows"""
+        """ranks this agent knows; empty before a probe has joined"""
 
     def __init__(
         self,
@@ -359,6 +416,8 @@ global___JobHello = JobHello
 
 @typing.final
 class JobWelcome(google.protobuf.message.Message):
+    """The job is open: what it is called, and from where on rows are wanted. Set by the daemon."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     ATTEMPT_ID_FIELD_NUMBER: builtins.int
@@ -366,13 +425,14 @@ class JobWelcome(google.protobuf.message.Message):
     ATTEMPT_FIELD_NUMBER: builtins.int
     DURABLE_FIELD_NUMBER: builtins.int
     attempt_id: builtins.str
+    """which of the agent's jobs"""
     job: builtins.str
-    """the name granted"""
+    """the name granted: the one asked for, or NAME-2 where a live job has that"""
     attempt: builtins.int
     """1 for the first attempt of this name"""
     @property
     def durable(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RankSequence]:
-        """resend from durable_seq + 1"""
+        """resend from durable_seq + 1; a rank that is not named has nothing on disk"""
 
     def __init__(
         self,
@@ -388,11 +448,14 @@ global___JobWelcome = JobWelcome
 
 @typing.final
 class RankSequence(google.protobuf.message.Message):
+    """How much of one rank the daemon has."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     RANK_FIELD_NUMBER: builtins.int
     DURABLE_SEQ_FIELD_NUMBER: builtins.int
     rank: builtins.int
+    """number of the rank in its job, from 0"""
     durable_seq: builtins.int
     """highest sequence number up to which all is on disk; 0 for none"""
     def __init__(
@@ -407,13 +470,15 @@ global___RankSequence = RankSequence
 
 @typing.final
 class BatchGroup(google.protobuf.message.Message):
-    """Several batches in one message: one message a second and host."""
+    """Several batches in one message: one message an interval and host."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     BATCHES_FIELD_NUMBER: builtins.int
     @property
-    def batches(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Batch]: ...
+    def batches(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Batch]:
+        """of any attempts and ranks; those of one rank in order"""
+
     def __init__(
         self,
         *,
@@ -425,7 +490,9 @@ global___BatchGroup = BatchGroup
 
 @typing.final
 class Batch(google.protobuf.message.Message):
-    """Consecutive samples of one rank, columnar."""
+    """Consecutive samples of one rank, columnar. What begins above the daemon's mark plus 1 is not taken, what begins below
+    it is cut.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -438,20 +505,22 @@ class Batch(google.protobuf.message.Message):
     COLUMNS_FIELD_NUMBER: builtins.int
     SKIPPED_FIELD_NUMBER: builtins.int
     attempt_id: builtins.str
+    """a job that this stream has opened"""
     rank: builtins.int
+    """below 4096"""
     first_seq: builtins.int
-    """sequence number of the first row; the first row of an attempt has 1"""
+    """sequence number of the first row; the first row of an attempt and rank has 1"""
     rows: builtins.int
-    """number of rows, 1 to 4096"""
+    """number of rows, 1 to 4096; 0 is taken where `skipped` is not 0"""
     steps: builtins.bytes
     """rows × int64, little endian: the job's optimizer step, from 0"""
     times: builtins.bytes
-    """rows × float64, little endian: wall clock at the end of the step"""
+    """rows × float64, little endian: wall clock at the end of the step, finite"""
     skipped: builtins.int
-    """rows directly before this batch that are lost for good; the daemon moves its mark over them"""
+    """Rows directly before this batch that are lost for good; less than `first_seq`. The daemon moves its mark over them."""
     @property
     def columns(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Column]:
-        """at most 64"""
+        """at most 64, each name once; a series that no row has is left out"""
 
     def __init__(
         self,
@@ -471,7 +540,7 @@ global___Batch = Batch
 
 @typing.final
 class Column(google.protobuf.message.Message):
-    """One series over the rows of a batch."""
+    """One series over the rows of a batch. An absent value is unknown; NaN and infinities are values like any other."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -480,7 +549,7 @@ class Column(google.protobuf.message.Message):
     VALUES_FIELD_NUMBER: builtins.int
     PRESENT_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """e.g. "loss", "grad_norm", "lr/0", "val_loss" """
+    """e.g. "loss", "grad_norm", "lr/0", "val_loss"; 128 characters at most, never empty"""
     unit: builtins.str
     """"s", "bytes", "1" or empty for the job's own unit"""
     values: builtins.bytes
@@ -501,6 +570,8 @@ global___Column = Column
 
 @typing.final
 class BatchAck(google.protobuf.message.Message):
+    """How far the rows of one rank have come. Only ever grows; the daemon sends the latest of each rank, not every one."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     ATTEMPT_ID_FIELD_NUMBER: builtins.int
@@ -508,11 +579,13 @@ class BatchAck(google.protobuf.message.Message):
     RECEIVED_SEQ_FIELD_NUMBER: builtins.int
     DURABLE_SEQ_FIELD_NUMBER: builtins.int
     attempt_id: builtins.str
+    """as in the batches"""
     rank: builtins.int
+    """as in the batches"""
     received_seq: builtins.int
-    """taken in, may still be lost with the daemon"""
+    """taken in, may still be lost with the daemon; never below `durable_seq`"""
     durable_seq: builtins.int
-    """on disk: the spool may be trimmed up to here"""
+    """on disk: the spool may be trimmed up to here; 0 for none"""
     def __init__(
         self,
         *,
@@ -540,16 +613,19 @@ class JobEvent(google.protobuf.message.Message):
     COUNT_FIELD_NUMBER: builtins.int
     EVENT_SEQ_FIELD_NUMBER: builtins.int
     attempt_id: builtins.str
+    """a job that this stream has opened"""
     rank: builtins.int
+    """the rank it happened in; 0 where the agent speaks of the whole attempt"""
     time: builtins.float
+    """when, by the clock of the job's host"""
     step: builtins.int
-    """-1 where it belongs to no step"""
+    """the job's last step then; -1 where it belongs to no step"""
     kind: builtins.str
-    """snake_case, as listed in docs/events.md"""
+    """snake_case, as listed in docs/events.md; 64 characters at most"""
     message: builtins.str
-    """one sentence"""
+    """one sentence, 512 characters at most"""
     count: builtins.int
-    """how many, where the kind counts something"""
+    """how many, where the kind counts something; else 0 or 1"""
     event_seq: builtins.int
     """per attempt and rank, from 1: an event sent twice is stored once"""
     def __init__(
@@ -570,6 +646,8 @@ global___JobEvent = JobEvent
 
 @typing.final
 class JobEnd(google.protobuf.message.Message):
+    """How an attempt ended. The first word holds, but a better informed one replaces LOST and DETACHED."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     class _Outcome:
@@ -579,10 +657,11 @@ class JobEnd(google.protobuf.message.Message):
     class _OutcomeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[JobEnd._Outcome.ValueType], builtins.type):
         DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
         OUTCOME_UNSPECIFIED: JobEnd._Outcome.ValueType  # 0
+        """refused as malformed"""
         OUTCOME_FINISHED: JobEnd._Outcome.ValueType  # 1
-        """exit code 0"""
+        """exit code 0, or every rank said so"""
         OUTCOME_FAILED: JobEnd._Outcome.ValueType  # 2
-        """another exit code"""
+        """another exit code, or a rank said so"""
         OUTCOME_KILLED: JobEnd._Outcome.ValueType  # 3
         """by a signal"""
         OUTCOME_LOST: JobEnd._Outcome.ValueType  # 4
@@ -590,12 +669,15 @@ class JobEnd(google.protobuf.message.Message):
         OUTCOME_DETACHED: JobEnd._Outcome.ValueType  # 5
         """the probe left, the job goes on"""
 
-    class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper): ...
+    class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper):
+        """How it ended, as the launcher saw it or as the ranks said goodbye."""
+
     OUTCOME_UNSPECIFIED: JobEnd.Outcome.ValueType  # 0
+    """refused as malformed"""
     OUTCOME_FINISHED: JobEnd.Outcome.ValueType  # 1
-    """exit code 0"""
+    """exit code 0, or every rank said so"""
     OUTCOME_FAILED: JobEnd.Outcome.ValueType  # 2
-    """another exit code"""
+    """another exit code, or a rank said so"""
     OUTCOME_KILLED: JobEnd.Outcome.ValueType  # 3
     """by a signal"""
     OUTCOME_LOST: JobEnd.Outcome.ValueType  # 4
@@ -610,12 +692,17 @@ class JobEnd(google.protobuf.message.Message):
     TIME_FIELD_NUMBER: builtins.int
     MESSAGE_FIELD_NUMBER: builtins.int
     attempt_id: builtins.str
+    """a job that this stream has opened"""
     outcome: global___JobEnd.Outcome.ValueType
+    """never UNSPECIFIED"""
     exit_code: builtins.int
+    """the command's own; without a launcher 1 for FAILED, else 0; -1 for LOST"""
     signal: builtins.int
-    """0 where none"""
+    """number of the signal that ended it; 0 where none"""
     time: builtins.float
+    """when, by the clock of the agent's host"""
     message: builtins.str
+    """one sentence, 512 characters at most; empty where there is no more to say"""
     def __init__(
         self,
         *,
@@ -638,6 +725,7 @@ class JobEndAck(google.protobuf.message.Message):
 
     ATTEMPT_ID_FIELD_NUMBER: builtins.int
     attempt_id: builtins.str
+    """as in the `job_end`"""
     def __init__(
         self,
         *,
@@ -659,8 +747,11 @@ class Inquiry(google.protobuf.message.Message):
     ATTEMPT_ID_FIELD_NUMBER: builtins.int
     RANK_FIELD_NUMBER: builtins.int
     inquiry_id: builtins.str
+    """UUID, chosen by the daemon; the answer carries it back"""
     attempt_id: builtins.str
+    """a running attempt that this stream carries"""
     rank: builtins.int
+    """number of the rank in its job, from 0; perhaps of another agent"""
     def __init__(
         self,
         *,
@@ -685,15 +776,18 @@ class Provenance(google.protobuf.message.Message):
     SOURCES_FIELD_NUMBER: builtins.int
     PROBLEM_FIELD_NUMBER: builtins.int
     inquiry_id: builtins.str
+    """of the inquiry; one that nobody waits for any more is dropped"""
     attempt_id: builtins.str
+    """as in the inquiry"""
     rank: builtins.int
+    """as in the inquiry"""
     step: builtins.int
     """the step told of; -1 where there is a problem"""
     problem: builtins.str
     """why nobody can tell, in words; empty where somebody could"""
     @property
     def sources(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[steersman.v1.types_pb2.Source]:
-        """at most 64"""
+        """at most 64; empty where there is a problem"""
 
     def __init__(
         self,
@@ -711,7 +805,7 @@ global___Provenance = Provenance
 
 @typing.final
 class AdjustmentCommand(google.protobuf.message.Message):
-    """The overlay that the job shall have. Absolute, so that sending it twice changes nothing."""
+    """The overlay that the job shall have. Absolute, so that sending it twice changes nothing. Set by the daemon."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -726,21 +820,27 @@ class AdjustmentCommand(google.protobuf.message.Message):
     UNDO_FIELD_NUMBER: builtins.int
     BY_OPERATOR_FIELD_NUMBER: builtins.int
     adjustment_id: builtins.str
+    """of the adjustment, with ".undo" behind it where it is taken back"""
     attempt_id: builtins.str
+    """the attempt it is bound to; another refuses it"""
     counter: builtins.int
-    """grows by at least one with each command of an attempt; lower ones are refused"""
+    """from 1, grows with each command of an attempt; one not above the last is refused"""
     expires_at: builtins.float
-    """not to be laid on after this"""
+    """not to be laid on after this; 0 only in one repeated after it was laid on"""
     over_steps: builtins.int
     """ramp from what is in force, linear in the logarithm of the factor; 0 is at once"""
     reason: builtins.str
+    """why, one sentence, for people; empty where an operator gave none"""
     by: builtins.str
+    """who decided: "policy auto", "operator NAME", or "daemon" where it takes its own back"""
     undo: builtins.bool
     """takes an earlier adjustment back: not counted against the owner's budget"""
     by_operator: builtins.bool
     """a person's own: not held to the daemon's budget and cooldown, only to the bounds"""
     @property
-    def overlay(self) -> global___Overlay: ...
+    def overlay(self) -> global___Overlay:
+        """what shall lie over the job's own LR; never absent"""
+
     def __init__(
         self,
         *,
@@ -762,14 +862,16 @@ global___AdjustmentCommand = AdjustmentCommand
 
 @typing.final
 class Overlay(google.protobuf.message.Message):
+    """What lies over the job's own LR while an optimizer makes its step."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     FACTOR_FIELD_NUMBER: builtins.int
     VALUE_FIELD_NUMBER: builtins.int
     factor: builtins.float
-    """on the job's own LR of every group; 1 ends the overlay"""
+    """on the job's own LR of every group, above 0; 1 ends the overlay"""
     value: builtins.float
-    """LR of the first group; the others keep their ratio to it"""
+    """LR of the first group, above 0; the others keep their ratio to it"""
     def __init__(
         self,
         *,
@@ -784,6 +886,8 @@ global___Overlay = Overlay
 
 @typing.final
 class AdjustmentAck(google.protobuf.message.Message):
+    """How a command fares at one rank. Said by the probe, or by the agent where it refuses in its stead."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     class _State:
@@ -793,6 +897,7 @@ class AdjustmentAck(google.protobuf.message.Message):
     class _StateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[AdjustmentAck._State.ValueType], builtins.type):
         DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
         STATE_UNSPECIFIED: AdjustmentAck._State.ValueType  # 0
+        """refused as malformed"""
         STATE_ARMED: AdjustmentAck._State.ValueType  # 1
         """the probe has it"""
         STATE_APPLIED: AdjustmentAck._State.ValueType  # 2
@@ -802,8 +907,11 @@ class AdjustmentAck(google.protobuf.message.Message):
         STATE_REFUSED: AdjustmentAck._State.ValueType  # 4
         """`message` says by whom and why"""
 
-    class State(_State, metaclass=_StateEnumTypeWrapper): ...
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """How far it has come: ARMED, APPLIED, SETTLED in this order, or REFUSED."""
+
     STATE_UNSPECIFIED: AdjustmentAck.State.ValueType  # 0
+    """refused as malformed"""
     STATE_ARMED: AdjustmentAck.State.ValueType  # 1
     """the probe has it"""
     STATE_APPLIED: AdjustmentAck.State.ValueType  # 2
@@ -823,20 +931,26 @@ class AdjustmentAck(google.protobuf.message.Message):
     MESSAGE_FIELD_NUMBER: builtins.int
     TIME_FIELD_NUMBER: builtins.int
     adjustment_id: builtins.str
+    """as in the command, ".undo" included"""
     attempt_id: builtins.str
+    """as in the command"""
     rank: builtins.int
+    """the rank that speaks; 0 where the agent refuses"""
     state: global___AdjustmentAck.State.ValueType
+    """never UNSPECIFIED"""
     step: builtins.int
-    """-1 where it was not laid on"""
+    """the step of the read back; -1 where it was not laid on"""
     message: builtins.str
+    """why it was refused, 512 characters at most; else empty"""
     time: builtins.float
+    """when it was said, by the clock of the job's host"""
     @property
     def lr(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
-        """effective LR by group at that step"""
+        """effective LR by group at that step; empty where it was not laid on"""
 
     @property
     def own_lr(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
-        """the job's own LR by group at that step"""
+        """the job's own LR by group at that step; empty where it was not laid on"""
 
     def __init__(
         self,
@@ -857,12 +971,13 @@ global___AdjustmentAck = AdjustmentAck
 
 @typing.final
 class Throttle(google.protobuf.message.Message):
-    """The daemon asks the agent to send less often."""
+    """The daemon asks the agent to send less often. No daemon of this version does; every agent obeys."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     BATCH_INTERVAL_MS_FIELD_NUMBER: builtins.int
     batch_interval_ms: builtins.int
+    """as in Welcome"""
     def __init__(
         self,
         *,

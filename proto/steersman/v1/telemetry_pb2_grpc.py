@@ -47,7 +47,8 @@ class TelemetryServiceServicer(object):
     """
 
     def Stream(self, request_iterator, context):
-        """Missing associated documentation comment in .proto file."""
+        """Opened by the agent, and again whenever it ends. What breaks the contract is answered with a refusal, not a status.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')

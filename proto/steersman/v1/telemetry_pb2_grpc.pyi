@@ -25,6 +25,7 @@ class TelemetryServiceStub:
         steersman.v1.telemetry_pb2.StreamRequest,
         steersman.v1.telemetry_pb2.StreamResponse,
     ]
+    """Opened by the agent, and again whenever it ends. What breaks the contract is answered with a refusal, not a status."""
 
 class TelemetryServiceAsyncStub:
     """Between the agent of one host and user, and the daemon. One stream carries all jobs of that agent."""
@@ -33,6 +34,7 @@ class TelemetryServiceAsyncStub:
         steersman.v1.telemetry_pb2.StreamRequest,
         steersman.v1.telemetry_pb2.StreamResponse,
     ]
+    """Opened by the agent, and again whenever it ends. What breaks the contract is answered with a refusal, not a status."""
 
 class TelemetryServiceServicer(metaclass=abc.ABCMeta):
     """Between the agent of one host and user, and the daemon. One stream carries all jobs of that agent."""
@@ -42,6 +44,7 @@ class TelemetryServiceServicer(metaclass=abc.ABCMeta):
         self,
         request_iterator: _MaybeAsyncIterator[steersman.v1.telemetry_pb2.StreamRequest],
         context: _ServicerContext,
-    ) -> typing.Union[collections.abc.Iterator[steersman.v1.telemetry_pb2.StreamResponse], collections.abc.AsyncIterator[steersman.v1.telemetry_pb2.StreamResponse]]: ...
+    ) -> typing.Union[collections.abc.Iterator[steersman.v1.telemetry_pb2.StreamResponse], collections.abc.AsyncIterator[steersman.v1.telemetry_pb2.StreamResponse]]:
+        """Opened by the agent, and again whenever it ends. What breaks the contract is answered with a refusal, not a status."""
 
 def add_TelemetryServiceServicer_to_server(servicer: TelemetryServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -26,6 +26,7 @@ class _Policy:
 class _PolicyEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Policy.ValueType], builtins.type):
     DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
     POLICY_UNSPECIFIED: _Policy.ValueType  # 0
+    """the owner did not say: the daemon's default holds, which is OBSERVE"""
     POLICY_OBSERVE: _Policy.ValueType  # 1
     """looks, says nothing to the job"""
     POLICY_ADVISE: _Policy.ValueType  # 2
@@ -37,12 +38,14 @@ class _PolicyEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTyp
 
 class Policy(_Policy, metaclass=_PolicyEnumTypeWrapper):
     """What both services speak of. Times are seconds since the Unix epoch (UTC) unless a field says otherwise; learning
-    rates are the optimizer's own unit; losses and norms are whatever the job computes.
+    rates are the optimizer's own unit; losses and norms are whatever the job computes. A sentence is one printable line:
+    the daemon takes control characters out of what it was told, and the command line does so again.
 
-    What the daemon may do alone.
+    What the daemon may do alone. It restrains the daemon, never an operator.
     """
 
 POLICY_UNSPECIFIED: Policy.ValueType  # 0
+"""the owner did not say: the daemon's default holds, which is OBSERVE"""
 POLICY_OBSERVE: Policy.ValueType  # 1
 """looks, says nothing to the job"""
 POLICY_ADVISE: Policy.ValueType  # 2
@@ -60,16 +63,25 @@ class _Severity:
 class _SeverityEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Severity.ValueType], builtins.type):
     DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
     SEVERITY_UNSPECIFIED: _Severity.ValueType  # 0
+    """never sent"""
     SEVERITY_INFO: _Severity.ValueType  # 1
+    """told beside a diagnosis, and never makes one"""
     SEVERITY_WARNING: _Severity.ValueType  # 2
+    """may make a diagnosis"""
     SEVERITY_CRITICAL: _Severity.ValueType  # 3
+    """may make one too; `steersman diagnose` exits with 1 where there is one"""
 
-class Severity(_Severity, metaclass=_SeverityEnumTypeWrapper): ...
+class Severity(_Severity, metaclass=_SeverityEnumTypeWrapper):
+    """How loud a finding is. A rule's author chooses it; the daemon lowers it to info where `unless` is unknown."""
 
 SEVERITY_UNSPECIFIED: Severity.ValueType  # 0
+"""never sent"""
 SEVERITY_INFO: Severity.ValueType  # 1
+"""told beside a diagnosis, and never makes one"""
 SEVERITY_WARNING: Severity.ValueType  # 2
+"""may make a diagnosis"""
 SEVERITY_CRITICAL: Severity.ValueType  # 3
+"""may make one too; `steersman diagnose` exits with 1 where there is one"""
 global___Severity = Severity
 
 class _FindingState:
@@ -79,8 +91,9 @@ class _FindingState:
 class _FindingStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_FindingState.ValueType], builtins.type):
     DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
     FINDING_STATE_UNSPECIFIED: _FindingState.ValueType  # 0
+    """never sent"""
     FINDING_STATE_INACTIVE: _FindingState.ValueType  # 1
-    """its condition does not hold"""
+    """its condition does not hold; such findings are left out of a Job"""
     FINDING_STATE_PENDING: _FindingState.ValueType  # 2
     """it holds, but not yet for long enough"""
     FINDING_STATE_FIRING: _FindingState.ValueType  # 3
@@ -92,8 +105,9 @@ class FindingState(_FindingState, metaclass=_FindingStateEnumTypeWrapper):
     """Where a rule stands for one job."""
 
 FINDING_STATE_UNSPECIFIED: FindingState.ValueType  # 0
+"""never sent"""
 FINDING_STATE_INACTIVE: FindingState.ValueType  # 1
-"""its condition does not hold"""
+"""its condition does not hold; such findings are left out of a Job"""
 FINDING_STATE_PENDING: FindingState.ValueType  # 2
 """it holds, but not yet for long enough"""
 FINDING_STATE_FIRING: FindingState.ValueType  # 3
@@ -109,8 +123,9 @@ class _AdjustmentState:
 class _AdjustmentStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_AdjustmentState.ValueType], builtins.type):
     DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
     ADJUSTMENT_STATE_UNSPECIFIED: _AdjustmentState.ValueType  # 0
+    """only in a ledger entry that can't be read any more"""
     ADJUSTMENT_STATE_PROPOSED: _AdjustmentState.ValueType  # 1
-    """waits for a decision"""
+    """waits for a decision, ten minutes at most"""
     ADJUSTMENT_STATE_APPROVED: _AdjustmentState.ValueType  # 2
     """decided; on its way to the job"""
     ADJUSTMENT_STATE_ARMED: _AdjustmentState.ValueType  # 3
@@ -120,20 +135,21 @@ class _AdjustmentStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper
     ADJUSTMENT_STATE_PROBATION: _AdjustmentState.ValueType  # 5
     """in force and being compared with the forecast of the untouched curve"""
     ADJUSTMENT_STATE_KEPT: _AdjustmentState.ValueType  # 6
-    """probation passed"""
+    """in force: probation passed, or there was nothing to compare"""
     ADJUSTMENT_STATE_REVERTED: _AdjustmentState.ValueType  # 7
-    """taken back"""
+    """taken back: what was there before it is in force again"""
     ADJUSTMENT_STATE_REFUSED: _AdjustmentState.ValueType  # 8
-    """by the owner's limits, the agent, the probe or an approver; the reason says which"""
+    """by the owner's limits, the agent, the probe or an approver; `detail` says which"""
     ADJUSTMENT_STATE_EXPIRED: _AdjustmentState.ValueType  # 9
     """nobody decided, or it could not be laid on, in time"""
 
 class AdjustmentState(_AdjustmentState, metaclass=_AdjustmentStateEnumTypeWrapper):
-    """Where an adjustment stands."""
+    """Where an adjustment stands. Which state may follow which is in `monitor/adjustment.py`."""
 
 ADJUSTMENT_STATE_UNSPECIFIED: AdjustmentState.ValueType  # 0
+"""only in a ledger entry that can't be read any more"""
 ADJUSTMENT_STATE_PROPOSED: AdjustmentState.ValueType  # 1
-"""waits for a decision"""
+"""waits for a decision, ten minutes at most"""
 ADJUSTMENT_STATE_APPROVED: AdjustmentState.ValueType  # 2
 """decided; on its way to the job"""
 ADJUSTMENT_STATE_ARMED: AdjustmentState.ValueType  # 3
@@ -143,11 +159,11 @@ ADJUSTMENT_STATE_APPLIED: AdjustmentState.ValueType  # 4
 ADJUSTMENT_STATE_PROBATION: AdjustmentState.ValueType  # 5
 """in force and being compared with the forecast of the untouched curve"""
 ADJUSTMENT_STATE_KEPT: AdjustmentState.ValueType  # 6
-"""probation passed"""
+"""in force: probation passed, or there was nothing to compare"""
 ADJUSTMENT_STATE_REVERTED: AdjustmentState.ValueType  # 7
-"""taken back"""
+"""taken back: what was there before it is in force again"""
 ADJUSTMENT_STATE_REFUSED: AdjustmentState.ValueType  # 8
-"""by the owner's limits, the agent, the probe or an approver; the reason says which"""
+"""by the owner's limits, the agent, the probe or an approver; `detail` says which"""
 ADJUSTMENT_STATE_EXPIRED: AdjustmentState.ValueType  # 9
 """nobody decided, or it could not be laid on, in time"""
 global___AdjustmentState = AdjustmentState
@@ -159,32 +175,36 @@ class _AdjustmentKind:
 class _AdjustmentKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_AdjustmentKind.ValueType], builtins.type):
     DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
     ADJUSTMENT_KIND_UNSPECIFIED: _AdjustmentKind.ValueType  # 0
+    """refused in a request; elsewhere only in a ledger entry that can't be read"""
     ADJUSTMENT_KIND_SCALE: _AdjustmentKind.ValueType  # 1
-    """value is a factor on what is in force now"""
+    """`value` is a factor on what is in force now, above 0"""
     ADJUSTMENT_KIND_SET: _AdjustmentKind.ValueType  # 2
-    """value is the LR of the first group; other groups keep their ratio to it"""
+    """`value` is the LR of the first group, above 0; the others keep their ratio to it"""
     ADJUSTMENT_KIND_HOLD: _AdjustmentKind.ValueType  # 3
-    """the effective LR stays what it is, whatever the job's scheduler does"""
+    """the effective LR stays what it is; no daemon of this version takes it"""
     ADJUSTMENT_KIND_RELEASE: _AdjustmentKind.ValueType  # 4
-    """the overlay ends; the job is on its own schedule again"""
+    """the overlay ends: the job is on its own schedule again; `value` is not looked at"""
 
 class AdjustmentKind(_AdjustmentKind, metaclass=_AdjustmentKindEnumTypeWrapper):
     """How an adjustment changes the job's learning rate."""
 
 ADJUSTMENT_KIND_UNSPECIFIED: AdjustmentKind.ValueType  # 0
+"""refused in a request; elsewhere only in a ledger entry that can't be read"""
 ADJUSTMENT_KIND_SCALE: AdjustmentKind.ValueType  # 1
-"""value is a factor on what is in force now"""
+"""`value` is a factor on what is in force now, above 0"""
 ADJUSTMENT_KIND_SET: AdjustmentKind.ValueType  # 2
-"""value is the LR of the first group; other groups keep their ratio to it"""
+"""`value` is the LR of the first group, above 0; the others keep their ratio to it"""
 ADJUSTMENT_KIND_HOLD: AdjustmentKind.ValueType  # 3
-"""the effective LR stays what it is, whatever the job's scheduler does"""
+"""the effective LR stays what it is; no daemon of this version takes it"""
 ADJUSTMENT_KIND_RELEASE: AdjustmentKind.ValueType  # 4
-"""the overlay ends; the job is on its own schedule again"""
+"""the overlay ends: the job is on its own schedule again; `value` is not looked at"""
 global___AdjustmentKind = AdjustmentKind
 
 @typing.final
 class Limits(google.protobuf.message.Message):
-    """What the owner of a job allows, enforced in the agent whatever a daemon says."""
+    """What the owner of a job allows, enforced in the agent whatever a daemon says. Set by the owner on the job's command
+    line or in `watch`; an operator reads what holds, with the defaults filled in.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -195,13 +215,13 @@ class Limits(google.protobuf.message.Message):
     MAX_ADJUSTMENTS_FIELD_NUMBER: builtins.int
     COOLDOWN_STEPS_FIELD_NUMBER: builtins.int
     min_factor: builtins.float
-    """lowest total factor on the job's own LR, dimensionless; 0 means 1/16"""
+    """lowest total factor on the job's own LR, above 0 and at most 1; 0 means 1/16"""
     max_factor: builtins.float
-    """highest total factor, dimensionless; 0 means 4"""
+    """highest total factor, 1 or more; 0 means 4"""
     min_lr: builtins.float
-    """lowest LR any group may get; 0 means no bound"""
+    """lowest LR any group may be brought down to; 0 means no bound"""
     max_lr: builtins.float
-    """highest LR any group may get; 0 means no bound"""
+    """highest LR any group may be brought up to; 0 means no bound"""
     max_adjustments: builtins.int
     """adjustments that the daemon may make alone in one attempt; 0 means 3"""
     cooldown_steps: builtins.int
@@ -222,7 +242,7 @@ global___Limits = Limits
 
 @typing.final
 class RecommendedLr(google.protobuf.message.Message):
-    """The learning rate a diagnosis would use."""
+    """The learning rate a diagnosis would use, of the first parameter group; above 0, with low <= value <= high."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -230,11 +250,11 @@ class RecommendedLr(google.protobuf.message.Message):
     LOW_FIELD_NUMBER: builtins.int
     HIGH_FIELD_NUMBER: builtins.int
     value: builtins.float
-    """LR of the first parameter group"""
+    """the LR to set"""
     low: builtins.float
-    """lower end of the interval, same unit"""
+    """lower end of the interval in which it may as well lie"""
     high: builtins.float
-    """upper end of the interval, same unit"""
+    """upper end of that interval"""
     def __init__(
         self,
         *,
@@ -248,7 +268,7 @@ global___RecommendedLr = RecommendedLr
 
 @typing.final
 class Evidence(google.protobuf.message.Message):
-    """One number behind a finding or a diagnosis."""
+    """One number behind a finding."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -259,7 +279,7 @@ class Evidence(google.protobuf.message.Message):
     name: builtins.str
     """the feature, as in the rule's expression"""
     value: builtins.float
-    """what it was"""
+    """what it was when the rule's condition held last"""
     threshold: builtins.float
     """what it was compared with; NaN where the rule compares with no number"""
     text: builtins.str
@@ -278,7 +298,7 @@ global___Evidence = Evidence
 
 @typing.final
 class Finding(google.protobuf.message.Message):
-    """A rule's state for one job."""
+    """A rule's state for one job. Made by the daemon."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -292,20 +312,25 @@ class Finding(google.protobuf.message.Message):
     EVIDENCE_FIELD_NUMBER: builtins.int
     SINCE_FIELD_NUMBER: builtins.int
     rule: builtins.str
+    """the rule's name, unique over all rule files"""
     state: global___FindingState.ValueType
+    """where it stands; never INACTIVE in a Job"""
     severity: global___Severity.ValueType
+    """its rule's, or INFO where the rule's `unless` is unknown"""
     verdict: builtins.str
-    """snake_case, as listed in docs/rules.md"""
+    """what it speaks for: snake_case, as listed in docs/diagnosis.md"""
     first_step: builtins.int
-    """step at which it fired; -1 where it has not"""
+    """step at which it last began to fire; -1 where it never has"""
     last_step: builtins.int
-    """last step at which it held; -1 where it never did"""
+    """last step at which its condition held; -1 where it never did"""
     summary: builtins.str
-    """one sentence for a person"""
+    """one sentence for a person, from the rule's `explain`"""
     since: builtins.float
-    """when it entered its state"""
+    """when it entered its state, by the sample that did it; 0 where it never changed"""
     @property
-    def evidence(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Evidence]: ...
+    def evidence(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Evidence]:
+        """the numbers that are known, those the rule asks to show first"""
+
     def __init__(
         self,
         *,
@@ -335,13 +360,15 @@ class Prescription(google.protobuf.message.Message):
     REASON_FIELD_NUMBER: builtins.int
     RISK_FIELD_NUMBER: builtins.int
     kind: global___AdjustmentKind.ValueType
+    """the shipped rules prescribe SCALE alone"""
     value: builtins.float
     """as AdjustmentKind says"""
     over_steps: builtins.int
-    """ramp length in steps; 0 is at once"""
+    """ramp length in steps, from the rule; 0 leaves it to the daemon, which takes ten"""
     reason: builtins.str
+    """why, one sentence with the LR before and after"""
     risk: builtins.str
-    """what may go wrong, one sentence"""
+    """what may go wrong, one sentence from the rule; empty where it names none"""
     def __init__(
         self,
         *,
@@ -357,7 +384,7 @@ global___Prescription = Prescription
 
 @typing.final
 class Diagnosis(google.protobuf.message.Message):
-    """The one cause that best explains what is firing."""
+    """The one cause that best explains what is firing. Made by the daemon, anew at each commit that brought rows."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -375,24 +402,29 @@ class Diagnosis(google.protobuf.message.Message):
     LR_IS_THE_LEVER_FIELD_NUMBER: builtins.int
     RULES_FIELD_NUMBER: builtins.int
     verdict: builtins.str
-    """snake_case, as listed in docs/rules.md"""
+    """snake_case, as listed in docs/diagnosis.md"""
     confidence: builtins.float
-    """0 to 1"""
+    """0 to 1: how often such a verdict was right where that has been measured"""
     onset_step: builtins.int
-    """-1 where there is none"""
+    """step at which the cause began; -1 where nothing fires"""
     at_step: builtins.int
-    """last step that was taken into account"""
+    """last step that was taken into account; -1 before the first"""
     time: builtins.float
+    """when that step ended; 0 before the first"""
     headline: builtins.str
-    """one sentence in words, e.g. "learning rate too high" """
+    """the verdict in words, e.g. "learning rate too high" """
     would_refute: builtins.str
-    """what would change this verdict"""
+    """what would change this verdict, one sentence"""
     lr_is_the_lever: builtins.bool
-    """absent where it is not known"""
+    """whether another LR would help; absent where it is not known"""
     @property
-    def evidence_for(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def evidence_for(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """sentences with numbers that speak for it, the firing rules' own first"""
+
     @property
-    def evidence_against(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def evidence_against(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """sentences that speak against it, other possible causes among them"""
+
     @property
     def recommended_lr(self) -> global___RecommendedLr:
         """absent where the LR is not the lever or no value can be named"""
@@ -403,7 +435,7 @@ class Diagnosis(google.protobuf.message.Message):
 
     @property
     def rules(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """the firing rules behind it"""
+        """names of the firing rules behind it; empty where none fires"""
 
     def __init__(
         self,
@@ -438,11 +470,12 @@ class RankReadBack(google.protobuf.message.Message):
     STEP_FIELD_NUMBER: builtins.int
     LR_FIELD_NUMBER: builtins.int
     rank: builtins.int
+    """which rank, from 0"""
     step: builtins.int
     """the step for which they were in force"""
     @property
     def lr(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
-        """by parameter group, in the optimizer's order"""
+        """The effective LR by parameter group, in the optimizer's order; in a ledger NaN stands for any that was not finite."""
 
     def __init__(
         self,
@@ -457,7 +490,7 @@ global___RankReadBack = RankReadBack
 
 @typing.final
 class Adjustment(google.protobuf.message.Message):
-    """An adjustment as operators see it."""
+    """An adjustment as operators see it. Made by the daemon; an operator's request is `ProposeAdjustmentRequest`."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -478,28 +511,39 @@ class Adjustment(google.protobuf.message.Message):
     DETAIL_FIELD_NUMBER: builtins.int
     VERDICT_FIELD_NUMBER: builtins.int
     id: builtins.str
+    """ten hex digits, unique in one daemon's store"""
     job: builtins.str
+    """the name granted"""
     attempt_id: builtins.str
+    """the attempt it is bound to: a later one of the same name is not touched"""
     kind: global___AdjustmentKind.ValueType
+    """what was asked for; never UNSPECIFIED"""
     value: builtins.float
     """as AdjustmentKind says"""
     total_factor: builtins.float
-    """factor on the job's own LR once it is fully laid on; NaN for `set` before it is applied"""
+    """on the job's own LR once fully laid on; NaN for SET before it is applied"""
     over_steps: builtins.int
+    """ramp length in steps, linear in the factor's logarithm; 0 is at once"""
     state: global___AdjustmentState.ValueType
+    """never UNSPECIFIED"""
     by: builtins.str
-    """who asked: "policy auto", or "operator NAME" """
+    """who asked: "policy POLICY" for the daemon itself, or "operator NAME" """
     reason: builtins.str
+    """why it was asked for, one sentence; empty where an operator gave none"""
     applied_step: builtins.int
-    """-1 until applied"""
+    """first step it was laid on; -1 until then"""
     created_at: builtins.float
+    """when it was asked for: the sample's time where the daemon did"""
     changed_at: builtins.float
+    """when it came into its present state, told in the same way"""
     detail: builtins.str
-    """why it stands where it stands, one sentence"""
+    """why it stands where it stands, one sentence; empty where it was just proposed"""
     verdict: builtins.str
-    """the diagnosis it follows from; empty for an operator's own"""
+    """the verdict of the diagnosis it follows from; empty for an operator's own"""
     @property
-    def ranks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RankReadBack]: ...
+    def ranks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RankReadBack]:
+        """the last read back of each rank, by rank; empty until applied"""
+
     def __init__(
         self,
         *,
@@ -526,7 +570,7 @@ global___Adjustment = Adjustment
 
 @typing.final
 class Source(google.protobuf.message.Message):
-    """Where one number of a sample came from."""
+    """Where one number of a sample came from. Said by the probe, handed on as it is."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -534,11 +578,11 @@ class Source(google.protobuf.message.Message):
     VALUE_FIELD_NUMBER: builtins.int
     WORDS_FIELD_NUMBER: builtins.int
     series: builtins.str
-    """its name, or that of what the number belongs to, as "optimizer" """
+    """its name, or that of what the number belongs to, as "optimizer"; 64 characters at most"""
     value: builtins.float
     """in that sample; absent where the sample has none"""
     words: builtins.str
-    """one sentence"""
+    """one sentence, 512 characters at most"""
     def __init__(
         self,
         *,

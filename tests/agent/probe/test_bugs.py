@@ -17,7 +17,13 @@ from typing import Any
 import pytest
 import torch
 import torch.optim.optimizer as optimizers
-from tests.agent.probe.loops import Accumulated, Clipped, Closure, Gan, Loop, Resumed, Scaled, ScaledSkipping
+from tests.agent.probe.loops.accumulated import Accumulated
+from tests.agent.probe.loops.changing import Resumed
+from tests.agent.probe.loops.clipped import Clipped
+from tests.agent.probe.loops.closures import Closure
+from tests.agent.probe.loops.loop import Loop
+from tests.agent.probe.loops.scaled import Scaled, ScaledSkipping
+from tests.agent.probe.loops.several import Gan
 
 import steersman.agent.probe as package
 from steersman.agent.probe import current, packet
@@ -153,7 +159,7 @@ def _taken_out(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     probe = current()
     if probe is not None:
-        probe._closed = False
+        probe._hooks.closed = False
         probe.close()
 
 
@@ -209,7 +215,7 @@ def test_the_learning_rate_is_the_jobs_own_after_every_step(
 
 def spoken(name: str) -> bool:
     """Whether what is broken is not the very way on which it would be said."""
-    unspoken = ("channel.", "packet.", "guard.", "probe._replica", "probe._from_environment")
+    unspoken = ("channel.", "packet.", "guard.", "introduction.")
     return not (name.startswith(unspoken) or "hello" in name or "say" in name)
 
 
@@ -290,7 +296,7 @@ def test_an_agent_that_talks_nonsense_changes_no_result(what: str, start: Any, r
 ASKED = [name for name in FUNCTIONS if name.startswith("provenance.") or name.endswith(("ask", "inquiry", "inquired"))]
 
 
-@pytest.mark.parametrize("name", [*ASKED, "probe.Probe._answer", "steps._norm_words", "capture.Capture.count"])
+@pytest.mark.parametrize("name", [*ASKED, "probe.Probe._answer", "gradients._norm_words", "capture.Capture.count"])
 def test_a_bug_while_somebody_asks_changes_no_result(
     name: str, start: Any, receiver: Any, bare: Any, monkeypatch: Any
 ) -> None:

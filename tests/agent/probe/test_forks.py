@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests.agent.probe.loops import Clipped, Loop
+from tests.agent.probe.loops.clipped import Clipped
+from tests.agent.probe.loops.loop import Loop
 from torch.utils.data import DataLoader, Dataset
 
 from steersman.agent.probe import current, packet

@@ -6,7 +6,8 @@ import math
 from typing import Any
 
 import pytest
-from tests.agent.probe.loops import LOOPS, pairs, ran
+from tests.agent.probe.loops.catalogue import LOOPS
+from tests.agent.probe.loops.loop import pairs, ran
 
 from steersman.agent.probe import packet
 

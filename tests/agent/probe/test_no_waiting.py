@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from tests.agent.probe.loops import LOOPS, Clipped, Loop
+from tests.agent.probe.loops.catalogue import LOOPS
+from tests.agent.probe.loops.clipped import Clipped
+from tests.agent.probe.loops.loop import Loop
 
 from steersman.agent.measure.waits import Waits
 from steersman.agent.probe import packet

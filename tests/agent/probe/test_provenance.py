@@ -11,7 +11,12 @@ from typing import Any
 
 import pytest
 import torch
-from tests.agent.probe.loops import Accumulated, Clipped, Closure, Gan, Loop, Scaled, ScaledSkipping
+from tests.agent.probe.loops.accumulated import Accumulated
+from tests.agent.probe.loops.clipped import Clipped
+from tests.agent.probe.loops.closures import Closure
+from tests.agent.probe.loops.loop import Loop
+from tests.agent.probe.loops.scaled import Scaled, ScaledSkipping
+from tests.agent.probe.loops.several import Gan
 
 from steersman.agent.probe import packet
 from steersman.agent.probe.provenance import caller
@@ -122,7 +127,7 @@ def test_a_step_that_was_left_out_is_not_the_one_told_of(probe: Any, receiver: A
 def test_the_jobs_own_clipping_is_named(probe: Any, receiver: Any) -> None:
     words = asked(Clipped(), receiver)
     assert words["grad_norm"].startswith("what the job's own clipping computed, before it clipped, to ")
-    assert "loops.py:" in words["grad_norm"]
+    assert "loops/clipped.py:" in words["grad_norm"]
 
 
 def test_a_closure_is_said(probe: Any, receiver: Any) -> None:

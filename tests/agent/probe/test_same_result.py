@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests.agent.probe.loops import LOOPS, ran
+from tests.agent.probe.loops.catalogue import LOOPS
+from tests.agent.probe.loops.loop import ran
 from tests.agent.probe.optimizers import REFUSED, VARIANTS, Work, shipped
 
 

@@ -12,7 +12,11 @@ from typing import Any
 
 import pytest
 import torch
-from tests.agent.probe.loops import Accumulated, Clipped, Closure, Loop, Scaled
+from tests.agent.probe.loops.accumulated import Accumulated
+from tests.agent.probe.loops.clipped import Clipped
+from tests.agent.probe.loops.closures import Closure
+from tests.agent.probe.loops.loop import Loop
+from tests.agent.probe.loops.scaled import Scaled
 
 import steersman.agent.probe as package
 from steersman.agent.probe import packet

@@ -1,16 +1,17 @@
-"""What one round gathers between two steps: losses from backward, the norm from the job's own clip, validation."""
+"""What the patched functions see between two steps: losses from backward, norms from the job's own clip, validation."""
 
 from __future__ import annotations
 
-import math
 import threading
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence, Set
 
 import torch
 
-from .origin import Origin, mark, origin, origin_of
-from .placement import Share, joined, share_of
-from .ring import HostRing, Slot, peek
+from .gathered import Clip, Gathered, Validation
+from .graph import DIVIDING, descends, divided_by
+from .origin import mark, origin, origin_of
+from .placement import Share, share_of
+from .ring import HostRing, peek
 
 if TYPE_CHECKING:
     from .provenance import Inquiry
@@ -18,111 +19,6 @@ if TYPE_CHECKING:
 _thread = threading.get_ident
 _MOST_SCALED, _MOST_THREADS = 64, 256
 _MOST_APART = 16  # losses on an accelerator that are brought one by one; further ones are added up there
-
-
-class Clip(NamedTuple):
-    """One clip by the job: the norm before it, of how many gradients, and to what (0: unknown)."""
-
-    norm: Any  # a tensor, or this rank's Share where the gradients lie over several
-    tensors: int
-    most: float
-
-
-class Gathered:
-    """What one thread gathered since its last step: the losses of its backward calls, and by what norms it clipped.
-
-    A loss in host memory is read where it stands, so that nothing the job does to it later matters. Of those on an
-    accelerator the first few are copied and further ones are added up there. One call: its loss. Several: their sum,
-    which is the mean of the undivided ones where each was visibly divided by their number.
-    """
-
-    # Most rounds have one call, so what else there can be stands on the class until it is needed.
-    calls = 0
-    scalars = 0
-    total = 0.0
-    slots: Tuple[Slot, ...] = ()
-    rest: Optional[torch.Tensor] = None
-    lost = False  # the ring was full: half a sum would be a number nobody asked for
-    summed = False  # several calls, and nothing shows that each was divided by their number
-    divisor: Optional[float] = None
-    clips: Sequence[Clip] = ()  # of the gradients that the next step will use
-    norm: Optional[torch.Tensor] = None  # the last that was computed: for clipping, perhaps
-    share: Optional[Tuple[Share, int]] = None  # the same of gradients that lie over several ranks, and of how many
-    scaled: Sequence[Tuple[torch.Tensor, torch.Tensor]] = ()  # what a GradScaler made of losses, and these
-    scale: Any = None
-    first = 0.0  # of several in host memory, whose differences from it are summed up, and the squares of these
-    drift = 0.0
-    squares = 0.0
-    undo: Tuple[int, int, float, float, float] = (0, 0, 0.0, 0.0, 0.0)
-    origins: Sequence[Optional[Origin]] = ()  # of each call's loss, in the rounds in which somebody wants to know
-    plain = False  # one loss in host memory, and nothing else
-
-    def bring(self, ring: HostRing, value: torch.Tensor) -> None:
-        """Start copying one of the sums."""
-        slot = ring.put(value)
-        if slot is None:
-            self.lost = True
-        else:
-            self.slots += (slot,)
-
-    def close(self, ring: HostRing) -> None:
-        """No more backward calls will come."""
-        if self.scalars > 1:
-            if self.rest is not None:
-                self.bring(ring, self.rest)
-                self.rest = None
-            self.summed = self.divisor is None or abs(self.divisor - self.scalars) > 1e-6 * self.scalars
-
-    def value(self) -> float:
-        """The loss of the round, once it has arrived."""
-        return self.total + sum(float(slot.values[0]) for slot in self.slots)
-
-    def spread(self) -> Optional[float]:
-        """The standard deviation of the losses of the calls, once they have arrived.
-
-        Only where each was visibly divided by the number of calls, which is undone here: then they are the batches of
-        one loss. Two different losses that are not divided would have a spread that means nothing.
-        """
-        count = self.scalars
-        if count < 2 or count != self.calls or self.summed or self.lost or self.divisor is None:
-            return None
-        drift, squares = self.drift, self.squares
-        if self.slots:
-            if len(self.slots) != count:
-                return None
-            values = [float(slot.values[0]) for slot in self.slots]
-            apart = [value - values[0] for value in values]
-            drift, squares = math.fsum(apart), math.fsum(one * one for one in apart)
-        variance = (squares - drift * drift / count) / (count - 1)
-        return self.divisor * math.sqrt(variance) if not variance < 0 else 0.0
-
-    def clip(self, tensors: int) -> Optional[Clip]:
-        """The norm before clipping, where the job clipped as many gradients as there are; None where it did not."""
-        clips, self.clips = self.clips, ()
-        if not clips or sum(clip.tensors for clip in clips) != tensors:
-            return None
-        if len(clips) == 1:
-            return clips[0]
-        shares = [clip.norm for clip in clips if isinstance(clip.norm, Share)]
-        if shares:
-            return Clip(joined(shares) if len(shares) == len(clips) else Share(shares[0].local, None), tensors, 0.0)
-        whole: torch.Tensor = torch.linalg.vector_norm(torch.stack([clip.norm.float() for clip in clips]))
-        return Clip(whole, tensors, 0.0)
-
-
-class Validation:
-    """A mean over calls, summed on the device until it is asked for."""
-
-    __slots__ = ("calls", "total")
-
-    def __init__(self) -> None:
-        self.calls = 0
-        self.total: Any = None
-
-    def add(self, value: Any) -> None:
-        """One more: a number or a detached scalar tensor."""
-        self.total = value if self.calls == 0 else self.total + value
-        self.calls += 1
 
 
 class Capture:
@@ -189,8 +85,8 @@ class Capture:
                     loss.plain = True
                     # Asked for now: once backward has run, the graph no longer shows by what it was divided last.
                     node = tensors.grad_fn
-                    if node is not None and type(node).__name__ in _DIVIDING:
-                        loss.divisor = _divisor(node)
+                    if node is not None and type(node).__name__ in DIVIDING:
+                        loss.divisor = divided_by(node)
                 return
         loss.undo = (loss.calls, loss.scalars, loss.total, loss.drift, loss.squares)
         loss.plain = False
@@ -213,7 +109,7 @@ class Capture:
                     shown = unscaled.grad_fn
                     break
             else:
-                if _descends(shown, [output.grad_fn for output, _ in loss.scaled]):
+                if descends(shown, [output.grad_fn for output, _ in loss.scaled]):
                     scale = loss.scale
         if tensors.is_cpu:
             number = peek(tensors)
@@ -242,7 +138,7 @@ class Capture:
             else:
                 loss.rest = value.clone() if loss.rest is None else loss.rest + value
         loss.scalars += 1
-        divisor = _divisor(shown) if shown is not None else None
+        divisor = divided_by(shown) if shown is not None else None
         if loss.scalars == 1:
             loss.divisor = divisor
         elif divisor != loss.divisor:
@@ -361,48 +257,3 @@ class Capture:
         self._logged.clear()
         self.validated = self.counting = False
         self.asked = None
-
-
-_SAME = frozenset(
-    ("ViewBackward0", "ReshapeAliasBackward0", "UnsafeViewBackward0", "SqueezeBackward0", "ToCopyBackward0")
-)
-_DIVIDING = _SAME | {"DivBackward0", "MulBackward0"}
-
-
-def _divisor(node: Any) -> Optional[float]:
-    """The number by which a loss was divided last, where autograd's graph shows it and it is in host memory.
-
-    Divided more than once in a row, as where a trainer and the library below it both divide: by the product.
-    """
-    found: Optional[float] = None
-    while node is not None:
-        name = node.name()
-        if name == "DivBackward0":
-            divisor = peek(getattr(node, "_saved_other", None))
-        elif name == "MulBackward0":
-            factor = peek(getattr(node, "_saved_other", None))
-            divisor = 1.0 / factor if factor else None
-        elif name in _SAME:
-            divisor = 1.0
-        else:
-            break
-        if divisor is None:
-            break
-        if name not in _SAME:
-            found = divisor if found is None else found * divisor
-        node = node.next_functions[0][0]
-    return found
-
-
-def _descends(node: Any, from_any: List[Any]) -> bool:
-    """Whether a graph comes from one of these nodes, a few operations away."""
-    near, looked = [node], 0
-    while near and looked < 32:
-        one = near.pop(0)
-        looked += 1
-        if one is None:
-            continue
-        if any(one is other for other in from_any):
-            return True
-        near.extend(following for following, _ in one.next_functions)
-    return False

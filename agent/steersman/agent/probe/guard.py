@@ -41,6 +41,14 @@ class Guard:
         except Exception:  # noqa: BLE001 - the last border: an error while reporting an error has nowhere to go
             self.off = True
 
+    def each(self, where: str, *parts: Callable[[], Any]) -> None:
+        """Do all of these, whatever fails."""
+        for part in parts:
+            try:
+                part()
+            except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
+                self.failed(where)
+
 
 def pass_on(error: Optional[BaseException]) -> None:
     """Raise what a signal handler of the job's has raised: it came while we ran, and was meant for whoever called us.

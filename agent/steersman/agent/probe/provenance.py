@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 
 import torch
 
-from .capture import Gathered
+from .gathered import Gathered
 from .origin import Origin
 from .rows import CALLS, GRAD_NORM, LOSS, STEP_TIME
 

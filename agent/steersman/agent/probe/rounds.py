@@ -8,7 +8,8 @@ from typing import Any, Callable, List, Optional, Set
 import torch
 
 from .budget import Budget
-from .capture import Capture, Gathered
+from .capture import Capture
+from .gathered import Gathered
 from .orders import Orders
 from .overlay import Overlay
 from .provenance import Answer, Inquiry

@@ -8,9 +8,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple
 
 from . import packet
-from .capture import Gathered
 from .channel import Channel
 from .direction import Sums
+from .gathered import Gathered
 from .orders import Order
 from .ring import Number, Slot
 

@@ -10,25 +10,21 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Set
 import torch
 
 from .budget import Budget
-from .capture import Capture, Clip, Gathered
+from .capture import Capture
+from .gradients import Gradients
 from .guard import Guard
 from .orders import Orders
-from .origin import summed
 from .overlay import Overlay
-from .provenance import Inquiry
-from .ring import HostRing, Number, peek
-from .rounds import DIRECTION, NORM, Rounds
-from .rows import GRAD_NORM, STEP_TIME, Row, Rows
+from .ring import HostRing, peek
+from .rows import STEP_TIME, Row, Rows
 from .running import Running
 from .seen import Seen
 
 _now = time.perf_counter_ns
 _thread = threading.get_ident
-# What torch.no_grad calls; as a context manager it takes longer than most of what is done within it.
-_is_grad_enabled, _set_grad_enabled = torch.is_grad_enabled, torch._C._set_grad_enabled
 
 
-class Steps(Rounds):
+class Steps(Gradients):
     """Follows the steps of all optimizers of this process.
 
     Args:
@@ -62,15 +58,13 @@ class Steps(Rounds):
         say: Callable[[str, str, int], None],
         guard: Guard,
     ) -> None:
-        super().__init__(capture, rows, ring, overlay, orders, budget, say)
+        super().__init__(capture, rows, ring, overlay, orders, budget, sample_every, say)
         self._guard = guard
-        self._sample_every = sample_every
         self._listen = listen
         self.claims: Dict[str, Running] = {}
         self._ended = 0
         self._listened = 0
         self._spent = 0
-        self._measured = 0
         self._interrupted = 0
         self._written = 0
         self._made = 0
@@ -181,101 +175,6 @@ class Steps(Rounds):
         self._say("step_skipped", f"GradScaler left a step out{with_scale}: a gradient was not finite", 1)
         if self.inquiry is not None:
             self.inquiry.again()
-
-    def _look(self, seen: Seen, optimizer: Any, gathered: Optional[Gathered]) -> None:
-        """Read the gradients that the step will use, without waiting for them."""
-        if self.step == self.torn:
-            return
-        began = _now()
-        budget, row = self._budget, self.row
-        clips = gathered.clips if gathered is not None else ()
-        wanted = row is not None and self.step % budget.norm_every == 0
-        norm = seen.norm
-        if wanted or clips:
-            scale = optimizer.__dict__.get("grad_scale")
-            gradients = norm.gradients(optimizer)
-            clip = gathered.clip(len(gradients)) if gathered is not None and clips else None
-            found: Optional[Number] = None
-            if clip is not None:
-                if type(clip.norm) is torch.Tensor:
-                    found = self._ring.bring(clip.norm)
-                elif row is not None:
-                    seen.shards.clipped(clip.norm, row, self._rows, self._say)
-                if row is not None and clip.most > 0 and not row.norms:
-                    column = self._rows.column("clipped_norm")
-                    row.widen(self._rows.width)
-                    row.clipped = (column, clip.most) if column >= 0 else None
-            elif wanted:
-                found = norm.take(gradients, scale)
-                if not norm.known and row is not None:
-                    seen.shards.measure(optimizer, gradients, scale, row, self._rows, self._say)
-                self._kind |= NORM
-            if self.inquiry is not None and (inquiry := self._inquired()) is not None:
-                inquiry.norm(_norm_words(seen, inquiry, gradients, clip, scale))
-            if row is not None and found is not None:
-                if type(found) is float and not row.norms:
-                    row.norms = 1
-                    row.numbers[GRAD_NORM] = found
-                    row.present |= 1 << GRAD_NORM
-                    if row.clipped is not None:
-                        row.read_clipped()
-                        row.clipped = None
-                else:
-                    row.add_norm(found)
-        elif self.inquiry is not None and (inquiry := self._inquired()) is not None:
-            inquiry.norm(f"not taken with this sample: to keep within the budget it is every {budget.norm_every} steps")
-        every = budget.norm_every * self._sample_every
-        origins = gathered.origins if gathered is not None else ()
-        if seen.direction.watched or origins or seen.count % every == every - 1:
-            self._sample(seen, optimizer, row, every, gathered)
-        norm.flat = None
-        self._measured += _now() - began
-
-    def _sample(self, seen: Seen, optimizer: Any, row: Optional[Row], every: int, gathered: Optional[Gathered]) -> None:
-        """One step in ten is watched, and the gradients of the step after it are compared with what it changed.
-
-        That step after it also tells from how much its loss was made, which the loss functions are asked beforehand.
-        """
-        direction, flat = seen.direction, seen.norm.flat
-        due = seen.count % every == every - 1
-        self._capture.counting = due
-        if row is not None:
-            if gathered is not None and gathered.origins:
-                self._note_origins(row, gathered)
-            if due and (found := seen.memory.read()) is not None:
-                self._put(row, "device_memory", "bytes", found.now)
-                self._put(row, "device_memory_peak", "bytes", found.peak)
-        self._kind |= DIRECTION
-        if optimizer.__dict__.get("grad_scale") is not None or not direction.look(optimizer):
-            direction.forget()
-            return
-        training = _is_grad_enabled()
-        try:
-            _set_grad_enabled(False)
-            if direction.watched:
-                if row is not None and row.sums is None:
-                    row.sums = direction.compare(optimizer, flat, seen.norm.square)
-                    if row.sums is not None:
-                        row.wait(row.sums.slot)
-                else:
-                    direction.forget()
-            if due:
-                direction.watch(optimizer, flat, seen.norm.square)
-        finally:
-            _set_grad_enabled(training)
-
-    def _note_origins(self, row: Row, gathered: Gathered) -> None:
-        if len(gathered.origins) == gathered.calls:
-            examples, targets = summed(gathered.origins)
-            if examples is not None:
-                self._put(row, "batch_size", "1", examples)
-            if targets is not None:
-                self._put(row, "targets", "1", targets)
-
-    def _put(self, row: Row, name: str, unit: str, value: float) -> None:
-        column = self._rows.column(name, unit)
-        if column >= 0:
-            row.set(column, value)
 
     def _around(self, closure: Callable[[], Any], running: Running, optimizer: Any) -> Callable[[], Any]:
         """The job's closure, which sees its own LR, and after which gradients are new for the first time."""
@@ -397,19 +296,6 @@ class Steps(Rounds):
             self.step -= 1
         return True
 
-    def _after_sample(self, seen: Seen, row: Optional[Row]) -> None:
-        began = _now()
-        training = _is_grad_enabled()
-        try:
-            _set_grad_enabled(False)
-            gain = seen.direction.after(row is not None and row.gain is None)
-        finally:
-            _set_grad_enabled(training)
-        if gain is not None and row is not None:
-            row.gain = gain
-            row.wait(gain.slot)
-        self._measured += _now() - began
-
     def before_backward(self) -> None:
         """Backward begins: a row that waited for other optimizers is over, and an unfinished step is healed."""
         running = self.claims.get("step")
@@ -475,20 +361,3 @@ class Steps(Rounds):
         self.step = -1
         self.torn = -1
         self.inquiry = None
-
-
-def _norm_words(
-    seen: Seen, inquiry: Inquiry, gradients: List[torch.Tensor], clip: Optional[Clip], scale: Optional[torch.Tensor]
-) -> str:
-    if clip is not None and type(clip.norm) is torch.Tensor:
-        return inquiry.clip_words(clip.most)
-    if not gradients:
-        return "unknown: there were no gradients"
-    if seen.shards.apart is not None:
-        return f"unknown: {seen.shards.apart}"
-    if clip is not None or seen.shards.spread:
-        return "each rank sends what it holds of the gradients, and the daemon puts the norm together"
-    if not seen.norm.known:
-        return "unknown: the gradients are of several kinds or on several devices"
-    undone = ", with GradScaler's scale undone" if scale is not None else ""
-    return f"the probe's own, over the {len(gradients)} gradients that the step was about to use{undone}"

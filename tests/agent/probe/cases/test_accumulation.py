@@ -10,17 +10,11 @@ from typing import Any, cast
 
 import pytest
 import torch
-from tests.agent.probe.loops import (
-    Accumulated,
-    AccumulatedRagged,
-    AccumulatedUndivided,
-    Loop,
-    ScaledAccumulated,
-    pairs,
-    ran,
-)
+from tests.agent.probe.loops.accumulated import Accumulated, AccumulatedRagged, AccumulatedUndivided
+from tests.agent.probe.loops.loop import Loop, pairs, ran
+from tests.agent.probe.loops.scaled import ScaledAccumulated
 
-from steersman.agent.probe.capture import Gathered
+from steersman.agent.probe.gathered import Gathered
 from steersman.agent.probe.ring import Slot
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests.agent.probe.loops import Clipped, Loop, norm_of, pairs, ran
+from tests.agent.probe.loops.clipped import Clipped
+from tests.agent.probe.loops.loop import Loop, norm_of, pairs, ran
 
 
 def test_the_norm_is_the_one_before_clipping(probe: Any, receiver: Any) -> None:

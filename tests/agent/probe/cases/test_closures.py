@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests.agent.probe.loops import Closure, Loop, norm_of, pairs, ran
+from tests.agent.probe.loops.closures import Closure
+from tests.agent.probe.loops.loop import Loop, norm_of, pairs, ran
 
 MAKES: dict[str, Any] = {
     "lbfgs": lambda params: torch.optim.LBFGS(params, lr=0.1, max_iter=4),

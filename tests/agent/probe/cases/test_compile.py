@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests.agent.probe.loops import Compiled, CompiledAot, CompiledLoss, Loop, pairs, ran
+from tests.agent.probe.loops.compiled import Compiled, CompiledAot, CompiledLoss
+from tests.agent.probe.loops.loop import Loop, pairs, ran
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch._dynamo.utils import counters
 

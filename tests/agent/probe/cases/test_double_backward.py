@@ -7,7 +7,8 @@ import weakref
 from typing import Any
 
 import pytest
-from tests.agent.probe.loops import DoubleBackward, GraphKept, Loop, Penalised, pairs, ran
+from tests.agent.probe.loops.backward import DoubleBackward, GraphKept, Penalised
+from tests.agent.probe.loops.loop import Loop, pairs, ran
 
 
 @pytest.mark.parametrize("make", [Penalised, GraphKept])

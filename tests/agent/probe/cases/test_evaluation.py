@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from tests.agent.probe.loops import Closure, Evaluating, Loop, pairs, ran
+from tests.agent.probe.loops.changing import Evaluating
+from tests.agent.probe.loops.closures import Closure
+from tests.agent.probe.loops.loop import Loop, pairs, ran
 from torch.nn import functional
 
 

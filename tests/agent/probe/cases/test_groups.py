@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.agent.probe.loops import Loop, ManyGroups, Unfrozen, ran
+from tests.agent.probe.loops.changing import Unfrozen
+from tests.agent.probe.loops.loop import Loop, ran
+from tests.agent.probe.loops.several import ManyGroups
 
 
 def test_every_group_has_its_series(probe: Any, receiver: Any) -> None:

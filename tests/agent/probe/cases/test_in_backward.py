@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests.agent.probe.loops import InBackward, pairs, ran
+from tests.agent.probe.loops.loop import pairs, ran
+from tests.agent.probe.loops.several import InBackward
 
 from steersman.agent.probe import packet
 

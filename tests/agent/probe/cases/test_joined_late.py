@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from tests.agent.probe.loops import Accumulated, ActorCritic, Loop
+from tests.agent.probe.loops.accumulated import Accumulated
+from tests.agent.probe.loops.loop import Loop
+from tests.agent.probe.loops.several import ActorCritic
 
 WHOLE = ("loss", "grad_norm", "backward_calls", "val_loss")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.agent.probe.loops import Plain, pairs, ran
+from tests.agent.probe.loops.loop import Plain, pairs, ran
 
 KINDS: dict[str, Any] = {
     "for_loop": lambda params: torch.optim.AdamW(params, lr=0.01, foreach=False),

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests.agent.probe.loops import Loop, NotScalar, Weighted, WithoutBackward, pairs, ran
+from tests.agent.probe.loops.backward import NotScalar, Weighted, WithoutBackward
+from tests.agent.probe.loops.loop import Loop, pairs, ran
 
 
 @pytest.mark.parametrize("make", [NotScalar, Weighted, WithoutBackward])

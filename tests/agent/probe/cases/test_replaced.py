@@ -7,7 +7,8 @@ import weakref
 from typing import Any
 
 import torch
-from tests.agent.probe.loops import Loop, Replaced, pairs, ran
+from tests.agent.probe.loops.changing import Replaced
+from tests.agent.probe.loops.loop import Loop, pairs, ran
 
 from steersman.agent.probe import packet
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests.agent.probe.loops import Loop, Resumed, pairs, ran
+from tests.agent.probe.loops.changing import Resumed
+from tests.agent.probe.loops.loop import Loop, pairs, ran
 
 
 def test_samples_go_on_without_a_hole(probe: Any, receiver: Any) -> None:

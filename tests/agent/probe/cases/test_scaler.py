@@ -6,16 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests.agent.probe.loops import (
-    Scaled,
-    ScaledClipped,
-    ScaledFused,
-    ScaledFusedSkipping,
-    ScaledSkipping,
-    norm_of,
-    pairs,
-    ran,
-)
+from tests.agent.probe.loops.loop import norm_of, pairs, ran
+from tests.agent.probe.loops.scaled import Scaled, ScaledClipped, ScaledFused, ScaledFusedSkipping, ScaledSkipping
 
 ALL = [Scaled, ScaledClipped, ScaledFused]
 SKIPPING = [ScaledSkipping, ScaledFusedSkipping]

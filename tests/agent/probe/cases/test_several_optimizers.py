@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests.agent.probe.loops import ActorCritic, Gan, SeveralModels, ran
+from tests.agent.probe.loops.loop import ran
+from tests.agent.probe.loops.several import ActorCritic, Gan, SeveralModels
 
 
 @pytest.mark.parametrize("make", [Gan, SeveralModels])

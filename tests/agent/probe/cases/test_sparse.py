@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests.agent.probe.loops import Loop, Sparse, SparseAndDense, SparseNowAndThen, norm_of, pairs, ran
+from tests.agent.probe.loops.loop import Loop, norm_of, pairs, ran
+from tests.agent.probe.loops.sparse import Sparse, SparseAndDense, SparseNowAndThen
 from torch.nn import functional
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from tests.agent.probe.loops import Closure, Lookahead, Loop, Plain, Sam, ScheduleFree, TwoStepSam, pairs, ran
+from tests.agent.probe.loops.closures import Closure
+from tests.agent.probe.loops.loop import Loop, Plain, pairs, ran
+from tests.agent.probe.loops.third_party import Lookahead, Sam, ScheduleFree, TwoStepSam
 
 
 class Chatty(torch.optim.SGD):

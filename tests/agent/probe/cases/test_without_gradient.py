@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests.agent.probe.loops import Loop, WithoutGradient, norm_of, pairs, ran
+from tests.agent.probe.loops.loop import Loop, norm_of, pairs, ran
+from tests.agent.probe.loops.sparse import WithoutGradient
 
 
 def test_the_norm_is_that_of_the_gradients_that_are_there(probe: Any, receiver: Any) -> None:

@@ -316,6 +316,20 @@ def test_a_broken_record_is_exit_code_1(run: Run, operators: ScriptedOperators) 
     assert "entry 1 does not follow from the one before it" in err
 
 
+def test_a_hash_written_down_earlier_must_be_in_the_record(run: Run) -> None:
+    code, out, _ = run("ledger", "verify", "char-lm")
+    assert code == 0
+    last = out.split()[-1]
+    assert run("ledger", "verify", "char-lm", "--head", last.upper())[0] == 0
+    code, out, err = run("ledger", "verify", "char-lm", "--head", "1" * 64, "--json")
+    assert (code, json.loads(out)["verified"]) == (1, False)
+    assert (
+        f"no entry has the hash {'1' * 64}: the one that had it, and what followed, is missing or was replaced" in err
+    )
+    code, _, err = run("ledger", "verify", "char-lm", "--head", "abc")
+    assert (code, "--head: 'abc' is no hash of an entry" in err) == (2, True)
+
+
 def test_no_job_says_how_to_start_one(run: Run, operators: ScriptedOperators) -> None:
     operators.jobs = []
     assert "steersman run -- python train.py" in run("jobs")[2]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -95,6 +98,21 @@ async def test_an_adjustment_from_proposal_to_ledger_and_back(start: Start, conn
     assert words == ["proposed", "approved", "applied", "reverted"]
     assert [e.by for e in ledger.entries] == ["operator ann", "operator ann", "job", "operator bob"]
     assert list(ledger.entries[2].ranks[0].lr) == [0.05]
+
+
+async def test_a_record_that_lost_its_newest_entry_is_not_verified(
+    start: Start, connect: Connect, tmp_path: Path
+) -> None:
+    _, agent = await watched(start, connect)
+    ask = operators(agent)
+    made = (await ask.ProposeAdjustment(scale(0.5))).adjustment
+    assert (await ask.GetLedger(op.GetLedgerRequest(job="run"))).verified
+    with contextlib.closing(sqlite3.connect(tmp_path / "daemon.db")) as store:
+        store.execute("DELETE FROM ledger WHERE seq = (SELECT max(seq) FROM ledger)")
+        store.commit()
+    ledger = await ask.GetLedger(op.GetLedgerRequest(job="run"))
+    assert not ledger.verified
+    assert ledger.problem.startswith(f"adjustment {made.id} of job run is approved, and the last entry about it says")
 
 
 async def test_approve_and_reject(start: Start, connect: Connect) -> None:

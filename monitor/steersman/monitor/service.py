@@ -19,7 +19,7 @@ from steersman.monitor.errors import DrainingError, MalformedError, NotFoundErro
 from steersman.monitor.inquiries import Inquiries
 from steersman.monitor.job import Job
 from steersman.monitor.jobs import Jobs
-from steersman.monitor.ledger import Ledger, verify
+from steersman.monitor.ledger import Ledger, unaccounted, verify
 from steersman.monitor.store import thin
 from steersman.monitor.store.contract import JobRecord, Store
 from steersman.monitor.telemetry import PROTOCOL
@@ -237,8 +237,11 @@ class OperatorService(rpc.OperatorServiceServicer):
     async def GetLedger(self, request: pb.GetLedgerRequest, context: Any) -> pb.GetLedgerResponse:
         """The ledger of a job; the whole chain is verified even where one attempt is asked for."""
         record = await self._record(request.job, request.attempt)
-        records = await asyncio.to_thread(self._store.ledger, record.name)
-        problem = verify(records)
+        # Between two commits: read on either side of one, the two would disagree.
+        records, adjustments = await self._cycle.read(
+            lambda _: (self._store.ledger(record.name), self._store.adjustments(record.name))
+        )
+        problem = verify(records) or unaccounted(record.name, records, adjustments)
         wanted = [r for r in records if not request.attempt or r.attempt_id == record.attempt_id]
         return pb.GetLedgerResponse(
             job=record.name,

@@ -405,5 +405,7 @@ async def test_words_that_make_no_sense(home: Home) -> None:
     assert (await home.done("attach", "1", "--daemon", "nowhere"))[0] == 2
     code, _, err = await home.done("attach", str(os.getpid()), "--min-factor", "9")
     assert (code, "min_factor" in err) == (2, True)
+    code, _, err = await home.done("attach", str(os.getpid()), "--job", "--all")
+    assert (code, "--job: a job can't be called '--all'" in err) == (2, True)
     code, _, err = await home.done("detach", "train", "--daemon", "127.0.0.1:9")
     assert (code, "no agent runs on this host for the daemon at 127.0.0.1:9" in err) == (4, True)

@@ -250,6 +250,12 @@ def test_an_unknown_job_is_exit_code_4_with_the_name_that_comes_close(run: Run, 
     assert "did you mean char-lm?" in err
 
 
+def test_an_unknown_rank_names_those_there_are(run: Run) -> None:
+    code, out, err = run("series", "char-lm", "loss", "--rank", "5")
+    assert (code, out) == (4, "")
+    assert "job char-lm has no rank 5; there are: 0" in err
+
+
 def test_an_unknown_series_names_those_there_are(run: Run) -> None:
     code, _, err = run("series", "char-lm", "lossy")
     assert code == 4

@@ -166,6 +166,11 @@ async def test_errors_have_their_codes_and_words(start: Start, connect: Connect)
             grpc.StatusCode.NOT_FOUND,
             "has no series 'lss'; it has: loss, lr/0",
         ),
+        (
+            ask.GetSeries(op.GetSeriesRequest(job="run", name="loss", ranks=[0, 5])),
+            grpc.StatusCode.NOT_FOUND,
+            "job run has no rank 5; there are: 0",
+        ),
         (ask.GetLedger(op.GetLedgerRequest(job="run", attempt=7)), grpc.StatusCode.NOT_FOUND, "attempt 7 of job run"),
         (ask.ProposeAdjustment(scale(99.0)), grpc.StatusCode.FAILED_PRECONDITION, "above the owner's most, 4"),
         (ask.ProposeAdjustment(scale(0.5, job="nope")), grpc.StatusCode.NOT_FOUND, "there is no job nope"),
@@ -227,6 +232,8 @@ async def test_series_are_thinned_and_cut(start: Start, connect: Connect) -> Non
     values = np.frombuffer(rank.values, "<f8")
     assert len(values) <= 100
     assert values.max() == 50.0
+    none = await ask.GetSeries(op.GetSeriesRequest(job="run", name="loss", ranks=[0], from_step=10**9))
+    assert not none.ranks
     part = await ask.GetSeries(op.GetSeriesRequest(job="run", name="loss", from_step=5, to_step=7))
     assert np.frombuffer(part.ranks[0].steps, "<i8").tolist() == [5, 6, 7]
     names = await ask.ListSeries(op.ListSeriesRequest(job="run"))

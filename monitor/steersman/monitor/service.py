@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import importlib.metadata
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -259,8 +259,7 @@ class OperatorService(rpc.OperatorServiceServicer):
             raise RefusedError(f"job {seen.name} has ended ({how}): only a running job's next sample can be told of")
         known = sorted(seen.facts.ranks)
         if request.rank not in known:
-            there = ", ".join(map(str, known[:16])) or "none yet"
-            words = f"job {seen.name} has no rank {request.rank} that a probe speaks for; there are: {there}"
+            words = f"job {seen.name} has no rank {request.rank} that a probe speaks for; there are: {_ranks(known)}"
             raise NotFoundError(words)
         patience = request.patience_s if request.patience_s > 0 else 30.0
         asking = asyncio.ensure_future(self._inquiries.ask(seen.facts.attempt_id, request.rank, patience))
@@ -347,9 +346,20 @@ class OperatorService(rpc.OperatorServiceServicer):
             from_step=request.from_step,
             to_step=request.to_step or None,
         )
+        if any(rank not in ranks for rank in request.ranks):
+            restored = self._store.restore(record.attempt_id)
+            there = sorted(restored.high_water) if restored is not None else []
+            for rank in request.ranks:
+                if rank not in there:
+                    raise NotFoundError(f"job {record.name} has no rank {rank}; there are: {_ranks(there)}")
         points = min(request.resolution or _MOST_POINTS, _MOST_POINTS)
         thinned = [told.rank_series(rank, thin(samples, points)) for rank, samples in sorted(ranks.items())]
         return pb.GetSeriesResponse(job=record.name, name=request.name, unit=known[request.name], ranks=thinned)
+
+
+def _ranks(known: Sequence[int]) -> str:
+    more = f" and {len(known) - 16} more" if len(known) > 16 else ""
+    return (", ".join(map(str, known[:16])) or "none yet") + more
 
 
 def _person(name: str) -> str:

@@ -21,7 +21,6 @@ import pytest
 from steersman.v1 import telemetry_pb2 as pb
 from steersman.v1 import telemetry_pb2_grpc
 
-
 PATIENCE = 150.0
 """Seconds after which a wait is given up: only what hangs takes so long, and pytest's own bound names no condition."""
 

@@ -21,6 +21,9 @@ import pytest
 from steersman.v1 import telemetry_pb2 as pb
 from steersman.v1 import telemetry_pb2_grpc
 
+PATIENCE = 150.0
+"""Seconds after which a wait is given up: only what hangs takes so long, and pytest's own bound names no condition."""
+
 
 @dataclass
 class Seen:
@@ -213,7 +216,7 @@ class Home:
     async def done(self, *words: str, **environ: str) -> tuple[int, str, str]:
         """Run `steersman` with these words to its end: exit code, stdout, stderr."""
         process = await self.run(*words, **environ)
-        out, err = await asyncio.wait_for(process.communicate(), 60)
+        out, err = await asyncio.wait_for(process.communicate(), PATIENCE)
         assert process.returncode is not None
         return process.returncode, out.decode(), err.decode()
 
@@ -239,7 +242,7 @@ async def daemon() -> AsyncIterator[FakeTelemetry]:
 Until = Callable[..., Awaitable[None]]
 
 
-async def wait_until(condition: Callable[[], object], seconds: float = 60.0) -> None:
+async def wait_until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"still waiting for {condition}"

@@ -165,12 +165,17 @@ def alike():
     return [a is b for a, b in zip(places(), BEFORE)], hooks, optimizer.param_groups[0]["lr"]
 """
 
+# Ten Pythons that import torch one after the other take minutes where others want the cores too. These bounds only end
+# what hangs; what went wrong is told by the conditions, which are named.
+pytestmark = pytest.mark.timeout(600)
+PATIENCE = 300.0
+
 Start = Callable[..., Awaitable[asyncio.subprocess.Process]]
 
 
 async def read_line(process: asyncio.subprocess.Process) -> str:
     assert process.stdout is not None
-    return (await asyncio.wait_for(process.stdout.readline(), 60)).decode()
+    return (await asyncio.wait_for(process.stdout.readline(), PATIENCE)).decode()
 
 
 @pytest.fixture
@@ -197,7 +202,7 @@ async def start(home: Home) -> AsyncIterator[Start]:
 
 async def end(home: Home, process: asyncio.subprocess.Process) -> tuple[int | None, str, str]:
     (home.root / "enough").touch()
-    out, err = await asyncio.wait_for(process.communicate(), 120)
+    out, err = await asyncio.wait_for(process.communicate(), PATIENCE)
     (home.root / "enough").unlink()
     return process.returncode, out.decode(), err.decode()
 
@@ -242,15 +247,22 @@ async def test_detached_in_mid_overlay_the_job_is_as_it_was(
     assert seen.hello.limits.max_factor == 2
     overlay = pb.Overlay(factor=0.5)
     command = pb.AdjustmentCommand(
-        adjustment_id="half", attempt_id=found["attempt_id"], counter=1, expires_at=time.time() + 60, overlay=overlay
+        adjustment_id="half",
+        attempt_id=found["attempt_id"],
+        counter=1,
+        expires_at=time.time() + PATIENCE,
+        overlay=overlay,
     )
     daemon.outbox.put_nowait(pb.StreamResponse(adjustment=command))
     await until(lambda: any(ack.state == pb.AdjustmentAck.STATE_APPLIED for ack in seen.acks))
+    code, _, err = await home.done("detach", "trein", "--daemon", daemon.address)
+    assert (code, "no job or process 'trein' is watched" in err) == (4, True)
     code, out, err = await home.done("detach", str(process.pid), "--daemon", daemon.address, "--json")
     assert json.loads(out) == {"detached": [{"job": "train", "attempt_id": found["attempt_id"], "left": True}]}
     assert await end(home, process) == (0, f"{[True] * 6} 0 0.01\n", "")
     code, _, err = await home.done("detach", "train", "--daemon", daemon.address)
-    assert (code, "no job or process 'train' is watched" in err) == (4, True)
+    # Its agent may have left meanwhile, having nothing to do, and then that is what is said.
+    assert (code, "watched" in err) == (4, True), err
 
 
 async def test_attaching_twice_is_refused(home: Home, daemon: FakeTelemetry, start: Start) -> None:
@@ -374,7 +386,7 @@ async def test_all_ranks_below_a_launcher_are_taken_as_one_job(home: Home, daemo
     (home.root / "train.py").write_text(f"{HEAD}print(train(step))")
     pipe = asyncio.subprocess.PIPE
     shell = await asyncio.create_subprocess_exec(
-        *("timeout", "150", "sh", "-c", RANKS.format(root=home.root, python=sys.executable)),
+        *("timeout", "600", "sh", "-c", RANKS.format(root=home.root, python=sys.executable)),
         env=home.environ(),
         stdout=pipe,
     )
@@ -382,7 +394,7 @@ async def test_all_ranks_below_a_launcher_are_taken_as_one_job(home: Home, daemo
     ranks = [one.pid for one in Target(shell.pid).trainers()]
     code, _, err = await attach(home, daemon, shell.pid)
     assert code == 5
-    assert err.startswith(f"steersman: process {shell.pid} is no Python: timeout 150 sh")
+    assert err.startswith(f"steersman: process {shell.pid} is no Python: timeout 600 sh")
     assert all(f"  {pid}  rank" in err for pid in ranks)
     assert f"steersman attach {shell.pid} --all" in err
     code, found, err = await attach(home, daemon, shell.pid, "--all", "--job", "pair")
@@ -392,7 +404,7 @@ async def test_all_ranks_below_a_launcher_are_taken_as_one_job(home: Home, daemo
     code, _, err = await home.done("detach", "pair", "--daemon", daemon.address)
     assert code == 0, err
     (home.root / "enough").touch()
-    out, _ = await asyncio.wait_for(shell.communicate(), 60)
+    out, _ = await asyncio.wait_for(shell.communicate(), PATIENCE)
     assert (shell.returncode, len(set(out.split()))) == (0, 1)
     seen = daemon.jobs[found["attempt_id"]]
     await until(lambda: seen.end is not None)
@@ -405,5 +417,7 @@ async def test_words_that_make_no_sense(home: Home) -> None:
     assert (await home.done("attach", "1", "--daemon", "nowhere"))[0] == 2
     code, _, err = await home.done("attach", str(os.getpid()), "--min-factor", "9")
     assert (code, "min_factor" in err) == (2, True)
+    code, _, err = await home.done("attach", str(os.getpid()), "--job", "--all")
+    assert (code, "--job: a job can't be called '--all'" in err) == (2, True)
     code, _, err = await home.done("detach", "train", "--daemon", "127.0.0.1:9")
     assert (code, "no agent runs on this host for the daemon at 127.0.0.1:9" in err) == (4, True)

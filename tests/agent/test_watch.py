@@ -141,6 +141,7 @@ async def test_switched_off_it_is_inert(home: Home) -> None:
     ("arguments", "words"),
     [
         ({"policy": "atuo"}, "'atuo' is no policy; did you mean 'auto'?"),
+        ({"job": "--"}, "a job can't be called '--': a name that begins with - is taken for an option"),
         ({"limits": {"maxfactor": 2}}, "'maxfactor' is no limit; did you mean 'max_factor'?"),
         ({"planned_steps": -1}, "planned_steps must be a whole number from 0 on, not -1"),
         ({"daemon": "nowhere"}, "'nowhere' is no address of a daemon; write HOST:PORT"),

@@ -250,6 +250,12 @@ def test_an_unknown_job_is_exit_code_4_with_the_name_that_comes_close(run: Run, 
     assert "did you mean char-lm?" in err
 
 
+def test_an_unknown_rank_names_those_there_are(run: Run) -> None:
+    code, out, err = run("series", "char-lm", "loss", "--rank", "5")
+    assert (code, out) == (4, "")
+    assert "job char-lm has no rank 5; there are: 0" in err
+
+
 def test_an_unknown_series_names_those_there_are(run: Run) -> None:
     code, _, err = run("series", "char-lm", "lossy")
     assert code == 4
@@ -314,6 +320,20 @@ def test_a_broken_record_is_exit_code_1(run: Run, operators: ScriptedOperators) 
     code, _, err = run("ledger", "verify", "char-lm")
     assert code == 1
     assert "entry 1 does not follow from the one before it" in err
+
+
+def test_a_hash_written_down_earlier_must_be_in_the_record(run: Run) -> None:
+    code, out, _ = run("ledger", "verify", "char-lm")
+    assert code == 0
+    last = out.split()[-1]
+    assert run("ledger", "verify", "char-lm", "--head", last.upper())[0] == 0
+    code, out, err = run("ledger", "verify", "char-lm", "--head", "1" * 64, "--json")
+    assert (code, json.loads(out)["verified"]) == (1, False)
+    assert (
+        f"no entry has the hash {'1' * 64}: the one that had it, and what followed, is missing or was replaced" in err
+    )
+    code, _, err = run("ledger", "verify", "char-lm", "--head", "abc")
+    assert (code, "--head: 'abc' is no hash of an entry" in err) == (2, True)
 
 
 def test_no_job_says_how_to_start_one(run: Run, operators: ScriptedOperators) -> None:

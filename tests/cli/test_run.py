@@ -14,6 +14,8 @@ from steersman.cli.run import command
     [
         ([], "there is no command to run"),
         (["--"], "there is no command to run"),
+        (["--job", "--", "python", "x.py"], "--job: a job can't be called '--': a name that begins with - is taken"),
+        (["--job", "--policy", "auto", "--", "true"], "--job: a job can't be called '--policy'"),
         (["--daemon", "nowhere", "--", "true"], "'nowhere' is no address of a daemon"),
         (["--max-factor", "0.5", "--", "true"], "max_factor must be at least 1 (no change), not 0.5"),
         (["--min-lr", "2", "--max-lr", "1", "--", "true"], "min_lr 2 is above max_lr 1"),
@@ -24,6 +26,12 @@ def test_wrong_words_are_a_usage_error(words: list[str], said: str) -> None:
         command.main(words, standalone_mode=False)
     assert said in raised.value.message
     assert raised.value.code == 2
+
+
+def test_what_to_write_for_a_name_that_was_forgotten_is_said() -> None:
+    with pytest.raises(UsageError) as raised:
+        command.main(["--job", "--", "python", "x.py"], standalone_mode=False)
+    assert raised.value.hint == "write a name, as in: steersman run --job NAME -- python train.py"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from steersman.demo.judge import GOOD_LR, NOT_KNOWN, Outcome, expected_cause, judge
+from steersman.demo.judge import GOOD_LR, NOT_KNOWN, Outcome, closing, expected_cause, judge
 
 GOOD = Outcome("good-lr", 2.0, "healthy", "healthy")
 
@@ -69,3 +69,14 @@ def test_a_run_that_breaks_off_fails_whichever_it_is(which: int) -> None:
 def test_a_good_run_without_a_finite_end_proves_nothing() -> None:
     quiet = Outcome("w", 2.0, "healthy", "healthy")
     assert not judge(GOOD_LR, quiet, quiet, Outcome("good-lr", None, "healthy", "healthy")).passed
+
+
+def test_the_last_words_tell_how_the_demo_came_out_and_what_the_lr_is_apart() -> None:
+    right_but_too_little = judge(0.02, hot("w", 3.1), hot("s", 3.05, adjustments=("scale",)), GOOD)
+    assert closing(0.02, right_but_too_little) == (
+        'NOT as it should be: see "wrong" above. By its runs the learning rate 0.02 is too high for this job.'
+    )
+    cut = judge(0.1, hot("w", 3.1), hot("s", 2.6, adjustments=("scale",)), GOOD)
+    assert closing(0.1, cut) == "All as it should be. By its runs the learning rate 0.1 is too high for this job."
+    broken = judge(0.1, hot("w", None, completed=False), hot("s", 2.6), GOOD)
+    assert closing(0.1, broken).endswith("What the learning rate 0.1 is for this job cannot be told: a run broke off.")

@@ -208,6 +208,23 @@ def test_a_cut_is_kept_unless_it_is_worse() -> None:
         assert c.in_force == (Overlay("factor", 0.5) if state is S.KEPT else Overlay())
 
 
+def test_the_read_back_of_what_was_taken_back_follows_the_ramp_to_its_end() -> None:
+    c = control()
+    c.consider(diagnosis(), at(20))
+    judged = run_probation(c, lay_on(c, 21), 3.4)
+    undo = c.take_commands()[-1].adjustment_id
+    c.acknowledge(ack(undo, "applied", 60, 0.55), at(60))
+    changes = c.take_changes()
+    c.acknowledge(replace(ack(undo, "applied", 61, 0.6), rank=1), at(61))
+    c.acknowledge(ack(undo, "settled", 70, 1.0), at(70))
+    c.acknowledge(ack(undo, "applied", 60, 0.55), at(71))  # told again after a lost connection
+    reverted = c.find(judged.id)
+    assert reverted.state is S.REVERTED
+    assert [(r.rank, r.step, r.lr) for r in reverted.ranks] == [(0, 70, (0.1,)), (1, 61, pytest.approx((0.06,)))]
+    assert [r.step for r in changes[-1].adjustment.ranks] == [60]
+    assert c.take_changes() == []  # the ledger tells what was read back when it was taken back
+
+
 def test_a_cut_is_not_undone_into_a_divergence() -> None:
     c = control()
     c.consider(diagnosis(), at(20))

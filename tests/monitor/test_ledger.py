@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from steersman.monitor.ledger import GENESIS, Ledger, LedgerEntry, RankReading, canonical, verify
+from steersman.monitor.ledger import GENESIS, Ledger, LedgerEntry, RankReading, canonical, unaccounted, verify
 from steersman.monitor.store import LedgerRecord
 
 
@@ -104,6 +104,29 @@ def test_the_first_entry_that_breaks_is_named_with_how() -> None:
     moved = replace(records[2], attempt_id="another")
     assert verify([*records[:2], moved, records[3]]) == (
         "entry 3 of job gpt was altered: job, number, attempt or time beside it are not those it says"
+    )
+
+
+def stored(*states: str) -> dict[str, str]:
+    return {f"adj-{n}": json.dumps({"state": state}) for n, state in enumerate(states)}
+
+
+def test_an_adjustment_that_is_not_where_the_record_leaves_it_is_named() -> None:
+    records = chain(4)
+    assert unaccounted("gpt", records, stored("applied", "applied")) is None
+    assert unaccounted("gpt", [], {}) is None
+    assert unaccounted("gpt", records[:3], stored("applied", "applied")) == (
+        "adjustment adj-1 of job gpt is applied, and the last entry about it says approved: "
+        "entries behind entry 3 are missing, or the adjustment was altered"
+    )
+    assert unaccounted("gpt", records[:2], stored("applied", "applied")) == (
+        "no entry tells of adjustment adj-1 of job gpt, which is applied: entries are missing"
+    )
+    assert unaccounted("gpt", records, stored("applied")) == (
+        "entries tell of adjustment adj-1 of job gpt, which is not stored"
+    )
+    assert unaccounted("gpt", records, {"adj-0": "{}"}) == (
+        "adjustment adj-0 of job gpt can't be read, so what the record says of it can't be checked"
     )
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -97,6 +100,21 @@ async def test_an_adjustment_from_proposal_to_ledger_and_back(start: Start, conn
     assert list(ledger.entries[2].ranks[0].lr) == [0.05]
 
 
+async def test_a_record_that_lost_its_newest_entry_is_not_verified(
+    start: Start, connect: Connect, tmp_path: Path
+) -> None:
+    _, agent = await watched(start, connect)
+    ask = operators(agent)
+    made = (await ask.ProposeAdjustment(scale(0.5))).adjustment
+    assert (await ask.GetLedger(op.GetLedgerRequest(job="run"))).verified
+    with contextlib.closing(sqlite3.connect(tmp_path / "daemon.db")) as store:
+        store.execute("DELETE FROM ledger WHERE seq = (SELECT max(seq) FROM ledger)")
+        store.commit()
+    ledger = await ask.GetLedger(op.GetLedgerRequest(job="run"))
+    assert not ledger.verified
+    assert ledger.problem.startswith(f"adjustment {made.id} of job run is approved, and the last entry about it says")
+
+
 async def test_approve_and_reject(start: Start, connect: Connect) -> None:
     daemon = await start(ScriptedRules(fire_at=frozenset({10})))
     agent = connect(daemon)
@@ -147,6 +165,11 @@ async def test_errors_have_their_codes_and_words(start: Start, connect: Connect)
             ask.GetSeries(op.GetSeriesRequest(job="run", name="lss")),
             grpc.StatusCode.NOT_FOUND,
             "has no series 'lss'; it has: loss, lr/0",
+        ),
+        (
+            ask.GetSeries(op.GetSeriesRequest(job="run", name="loss", ranks=[0, 5])),
+            grpc.StatusCode.NOT_FOUND,
+            "job run has no rank 5; there are: 0",
         ),
         (ask.GetLedger(op.GetLedgerRequest(job="run", attempt=7)), grpc.StatusCode.NOT_FOUND, "attempt 7 of job run"),
         (ask.ProposeAdjustment(scale(99.0)), grpc.StatusCode.FAILED_PRECONDITION, "above the owner's most, 4"),
@@ -209,6 +232,8 @@ async def test_series_are_thinned_and_cut(start: Start, connect: Connect) -> Non
     values = np.frombuffer(rank.values, "<f8")
     assert len(values) <= 100
     assert values.max() == 50.0
+    none = await ask.GetSeries(op.GetSeriesRequest(job="run", name="loss", ranks=[0], from_step=10**9))
+    assert not none.ranks
     part = await ask.GetSeries(op.GetSeriesRequest(job="run", name="loss", from_step=5, to_step=7))
     assert np.frombuffer(part.ranks[0].steps, "<i8").tolist() == [5, 6, 7]
     names = await ask.ListSeries(op.ListSeriesRequest(job="run"))

@@ -148,6 +148,8 @@ class ScriptedOperators(operator_pb2_grpc.OperatorServiceServicer):
         await self._known(request.job, context)
         if request.name != "loss":
             await context.abort(grpc.StatusCode.NOT_FOUND, f"job {request.job} has no series {request.name}")
+        if list(request.ranks) not in ([], [0]):
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"job {request.job} has no rank 5; there are: 0")
         rank = operator_pb2.RankSeries(
             rank=0,
             steps=struct.pack("<3q", 0, 1, 2),

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from steersman.agent import processes
+from steersman.agent.jobname import check_job_name
 from steersman.agent.limits import Limits, check_policy
 
 DEFAULT_DAEMON = "127.0.0.1:7461"
@@ -87,13 +88,14 @@ class Watch:
 
 
 def check_asked(
-    policy: str, limits: Limits | Mapping[str, Any] | None, daemon: str | None, budget: float
+    job: str | None, policy: str, limits: Limits | Mapping[str, Any] | None, daemon: str | None, budget: float
 ) -> tuple[Limits, str]:
     """The limits, and the daemon's address, that a caller of `watch` asks for.
 
     Raises:
         ValueError: a policy or a limit that does not exist, or a value that makes no sense.
     """
+    check_job_name(str(job or ""))
     check_policy(policy)
     checked = Limits.of(limits)
     if isinstance(budget, bool) or not budget > 0:
@@ -125,7 +127,7 @@ def watch(
     Args:
         optimizer: the job's optimizer.
         model: the module it trains, for what can only be told from the module.
-        job: a name for people; derived from the script's name where it is left out.
+        job: a name for people, which does not begin with "-"; derived from the script's name where it is left out.
         policy: what the daemon may do alone: `observe`, `advise`, `approve` or `auto`.
         limits: bounds on every change, a `Limits` or a mapping with its names.
         daemon: HOST:PORT of the daemon; STEERSMAN_DAEMON or 127.0.0.1:7461 where it is left out.
@@ -138,7 +140,7 @@ def watch(
     Raises:
         ValueError: a policy or a limit that does not exist, or a value that makes no sense.
     """
-    checked, address = check_asked(policy, limits, daemon, budget)
+    checked, address = check_asked(job, policy, limits, daemon, budget)
     if planned_steps is not None and (isinstance(planned_steps, bool) or planned_steps < 0):
         raise ValueError(f"planned_steps must be a whole number from 0 on, not {planned_steps!r}")
     if os.environ.get("STEERSMAN") == "off":

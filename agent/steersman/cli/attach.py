@@ -84,6 +84,7 @@ def command(
         Wish,
     )
     from steersman.agent.errors import AgentError
+    from steersman.agent.jobname import check_job_name
     from steersman.agent.launch import job_name
     from steersman.agent.paths import places
     from steersman.agent.target import Target
@@ -91,6 +92,10 @@ def command(
     from steersman.cli.jsonform import dumps
     from steersman.cli.preflight import preflight
 
+    try:
+        check_job_name(job)
+    except ValueError as error:
+        raise UsageError(f"--job: {error}", "write a name, as in: steersman attach PID --job NAME") from None
     given = {
         "min_factor": min_factor,
         "max_factor": max_factor,

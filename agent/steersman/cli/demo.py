@@ -19,7 +19,7 @@ from rich.table import Table
 
 from steersman.cli.errors import CommandError, ExitCode, MissingExtraError, UsageError
 from steersman.cli.terminal import on_terminal
-from steersman.demo.judge import GOOD_LR, NOT_KNOWN, Judgement, Outcome, judge
+from steersman.demo.judge import GOOD_LR, Judgement, Outcome, closing, judge
 
 if TYPE_CHECKING:
     from steersman.demo.voyage import Voyage
@@ -167,6 +167,4 @@ def _print(lr: float, outcomes: Mapping[str, Outcome], judgement: Judgement, sec
     console.print(table)
     for reason in judgement.reasons:
         console.print(f"  {reason}", markup=False)
-    word = "All as it should be" if judgement.passed else "NOT as it should be"
-    found = f"is {judgement.expected}" if judgement.expected != NOT_KNOWN else "was not tried out"
-    console.print(f"{word}: the learning rate {lr:g} {found} for this job. It took {seconds:.0f} s.")
+    console.print(f"{closing(lr, judgement)} It took {seconds:.0f} s.")

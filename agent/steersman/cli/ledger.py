@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 
 from steersman.cli.options import daemon_option, json_option
@@ -36,18 +38,30 @@ def show(job: str, address: str, json_output: bool) -> None:
     console().print(ledger_table(ledger))
 
 
-@command.command(name="verify", help="Check that a job's record is unbroken: exit code 0 if it is, 1 if not.")
+@command.command(
+    name="verify",
+    help="Check that a job's record is unbroken, and the adjustments are where it says: exit code 0 if so, 1 if not.",
+)
 @click.argument("job")
+@click.option(
+    "--head", default="", metavar="HASH", help="A hash that was written down earlier: one of the entries must have it."
+)
 @daemon_option
 @json_option
-def verify(job: str, address: str, json_output: bool) -> None:
+def verify(job: str, head: str, address: str, json_output: bool) -> None:
     """Check that a job's record is unbroken."""
     from steersman.cli.client import connect
-    from steersman.cli.errors import CommandError
+    from steersman.cli.errors import CommandError, UsageError
 
+    head = head.strip().lower()
+    if head and not re.fullmatch("[0-9a-f]{64}", head):
+        words = "copy it from `steersman ledger verify JOB`, which says the last one"
+        raise UsageError(f"--head: {head!r} is no hash of an entry, which has 64 hexadecimal digits", words)
     with connect(address) as client:
         ledger = client.ledger(job)
     problem = broken_link(ledger)
+    if not problem and head and all(entry.hash != head for entry in ledger.entries):
+        problem = f"no entry has the hash {head}: the one that had it, and what followed, is missing or was replaced"
     if json_output:
         from steersman.cli.jsonform import dumps
 
@@ -61,8 +75,8 @@ def verify(job: str, address: str, json_output: bool) -> None:
             f"the record of job {job} is broken: {problem}", "compare the store with a backup before trusting it"
         )
     if not json_output:
-        head = f", the last hash is {ledger.entries[-1].hash}" if ledger.entries else ""
-        click.echo(f"the record of job {job} is unbroken: {len(ledger.entries)} entries{head}")
+        last = f", the last hash is {ledger.entries[-1].hash}" if ledger.entries else ""
+        click.echo(f"the record of job {job} is unbroken: {len(ledger.entries)} entries{last}")
 
 
 def broken_link(ledger: Ledger) -> str:

@@ -54,12 +54,19 @@ def command(
     steersman run --policy auto --job big -- torchrun --nproc-per-node 8 train.py
     """  # noqa: D301 - click wants the character itself
     from steersman.agent import Limits
+    from steersman.agent.jobname import check_job_name
     from steersman.agent.launch import Launch, end_like, job_name, run
     from steersman.agent.paths import places
     from steersman.cli.client import check_address
 
     if not words:
         raise UsageError("there is no command to run", "write it after --, as in: steersman run -- python train.py")
+    try:
+        check_job_name(job)
+    except ValueError as error:
+        raise UsageError(
+            f"--job: {error}", "write a name, as in: steersman run --job NAME -- python train.py"
+        ) from None
     given = {
         "min_factor": min_factor,
         "max_factor": max_factor,

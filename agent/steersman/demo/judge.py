@@ -121,5 +121,17 @@ def judge(lr: float, watched: Outcome, steered: Outcome, good: Outcome) -> Judge
     return Judgement(passed, expected, tuple(reasons))
 
 
+def closing(lr: float, judgement: Judgement) -> str:
+    """The demo's last sentences: how it came out, then what is the matter with `lr`, which is no judgement on the demo.
+
+    >>> closing(0.02, Judgement(False, "too high", ("wrong the steered twin ended no lower",)))
+    'NOT as it should be: see "wrong" above. By its runs the learning rate 0.02 is too high for this job.'
+    """
+    word = "All as it should be." if judgement.passed else 'NOT as it should be: see "wrong" above.'
+    if judgement.expected == NOT_KNOWN:
+        return f"{word} What the learning rate {lr:g} is for this job cannot be told: a run broke off."
+    return f"{word} By its runs the learning rate {lr:g} is {judgement.expected} for this job."
+
+
 def _loss(outcome: Outcome) -> float:
     return math.inf if outcome.final_loss is None else outcome.final_loss

@@ -211,8 +211,7 @@ class Docket:
         return adjustment
 
     def _laid_on(self, adjustment: Adjustment, ack: Acknowledgement, now: Moment) -> Adjustment | None:
-        ranks = {r.rank: r for r in adjustment.ranks} | {ack.rank: ReadBack(ack.rank, ack.step, ack.lr)}
-        adjustment = replace(adjustment, ranks=tuple(ranks[r] for r in sorted(ranks)))
+        adjustment = _with_read_back(adjustment, ack)
         if ack.lr and ack.own_lr and ack.own_lr[0] > 0 and adjustment.overlay.kind == "value":
             adjustment = replace(adjustment, total_factor=adjustment.overlay.factor(ack.own_lr[0]))
         first = adjustment.state in (S.APPROVED, S.ARMED, S.EXPIRED)
@@ -235,15 +234,20 @@ class Docket:
         return adjustment if first else None
 
     def _undone(self, adjustment: Adjustment, ack: Acknowledgement, now: Moment) -> Adjustment | None:
+        if adjustment.state is S.REVERTED and ack.state in ("applied", "settled"):
+            # What the first rank said moved it; the others, and the end of the ramp, only tell the LRs.
+            known = next((r.step for r in adjustment.ranks if r.rank == ack.rank), -1)
+            if adjustment.undo_counter and ack.step >= known:
+                self.adjustments[adjustment.id] = _with_read_back(adjustment, ack)
+            return None
         if not adjustment.undo_counter or S.REVERTED not in TRANSITIONS[adjustment.state]:
-            return None  # taken back already, or refused while the word to take it back was on its way
+            return None  # refused while the word to take it back was on its way
         if ack.state == "refused":
             detail = f"could not be taken back: {ack.message}"
             self.adjustments[adjustment.id] = replace(adjustment, undo_counter=0, detail=detail)
         elif ack.state in ("applied", "settled"):
             self.in_force = adjustment.previous
-            ranks = {r.rank: r for r in adjustment.ranks} | {ack.rank: ReadBack(ack.rank, ack.step, ack.lr)}
-            adjustment = replace(adjustment, ranks=tuple(ranks[r] for r in sorted(ranks)))
+            adjustment = _with_read_back(adjustment, ack)
             return self._move(adjustment, S.REVERTED, now, adjustment.undo_by, adjustment.undo_reason)
         return None
 
@@ -278,3 +282,8 @@ class Docket:
         }
         step = adjustment.applied_step if adjustment.state is S.APPLIED else now.step
         self.changes.append(Change(adjustment, adjustment.state.value, by, reason, step, now.time, parameters))
+
+
+def _with_read_back(adjustment: Adjustment, ack: Acknowledgement) -> Adjustment:
+    ranks = {r.rank: r for r in adjustment.ranks} | {ack.rank: ReadBack(ack.rank, ack.step, ack.lr)}
+    return replace(adjustment, ranks=tuple(ranks[r] for r in sorted(ranks)))

@@ -156,7 +156,7 @@ def verify(records: Sequence[LedgerRecord]) -> str | None:
     """Follow the chain of one job from its first record: None when it holds, else where and how it breaks.
 
     The records are those of all attempts of the job, in the order in which the store returned them. Entries cut off at
-    the end leave a chain that holds; whoever must notice that has to keep the last hash elsewhere.
+    the end leave a chain that holds: see `unaccounted`, and keep the last hash elsewhere.
     """
     job = records[0].job if records else ""
     last = GENESIS
@@ -178,6 +178,34 @@ def verify(records: Sequence[LedgerRecord]) -> str | None:
             return f"{where} was altered: job, number, attempt or time beside it are not those it says"
         last = record.hash
     return None
+
+
+def unaccounted(job: str, records: Sequence[LedgerRecord], adjustments: Mapping[str, str]) -> str | None:
+    """Hold a chain that `verify` found whole against the adjustments stored beside it: None where they agree.
+
+    Each adjustment stands where the last entry about it says, for both are committed together; where entries were cut
+    off at the end, it stands further.
+
+    Args:
+        job: the job's name.
+        records: of all attempts of the job.
+        adjustments: by id, as JSON, those of all its attempts, read at the same time.
+    """
+    told = {entry.adjustment_id: entry.state for entry in (LedgerEntry.parse(record.body) for record in records)}
+    for identity, text in adjustments.items():
+        try:
+            state = json.loads(text)["state"]
+        except (KeyError, TypeError, ValueError):
+            return f"adjustment {identity} of job {job} can't be read, so what the record says of it can't be checked"
+        if identity not in told:
+            return f"no entry tells of adjustment {identity} of job {job}, which is {state}: entries are missing"
+        if told[identity] != state:
+            return (
+                f"adjustment {identity} of job {job} is {state}, and the last entry about it says {told[identity]}: "
+                f"entries behind entry {len(records)} are missing, or the adjustment was altered"
+            )
+    gone = [identity for identity in told if identity not in adjustments]
+    return f"entries tell of adjustment {gone[0]} of job {job}, which is not stored" if gone else None
 
 
 def entry_hash(prev: str, body: str) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import importlib.metadata
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from steersman.monitor.errors import DrainingError, MalformedError, NotFoundErro
 from steersman.monitor.inquiries import Inquiries
 from steersman.monitor.job import Job
 from steersman.monitor.jobs import Jobs
-from steersman.monitor.ledger import Ledger, verify
+from steersman.monitor.ledger import Ledger, unaccounted, verify
 from steersman.monitor.store import thin
 from steersman.monitor.store.contract import JobRecord, Store
 from steersman.monitor.telemetry import PROTOCOL
@@ -237,8 +237,11 @@ class OperatorService(rpc.OperatorServiceServicer):
     async def GetLedger(self, request: pb.GetLedgerRequest, context: Any) -> pb.GetLedgerResponse:
         """The ledger of a job; the whole chain is verified even where one attempt is asked for."""
         record = await self._record(request.job, request.attempt)
-        records = await asyncio.to_thread(self._store.ledger, record.name)
-        problem = verify(records)
+        # Between two commits: read on either side of one, the two would disagree.
+        records, adjustments = await self._cycle.read(
+            lambda _: (self._store.ledger(record.name), self._store.adjustments(record.name))
+        )
+        problem = verify(records) or unaccounted(record.name, records, adjustments)
         wanted = [r for r in records if not request.attempt or r.attempt_id == record.attempt_id]
         return pb.GetLedgerResponse(
             job=record.name,
@@ -256,8 +259,7 @@ class OperatorService(rpc.OperatorServiceServicer):
             raise RefusedError(f"job {seen.name} has ended ({how}): only a running job's next sample can be told of")
         known = sorted(seen.facts.ranks)
         if request.rank not in known:
-            there = ", ".join(map(str, known[:16])) or "none yet"
-            words = f"job {seen.name} has no rank {request.rank} that a probe speaks for; there are: {there}"
+            words = f"job {seen.name} has no rank {request.rank} that a probe speaks for; there are: {_ranks(known)}"
             raise NotFoundError(words)
         patience = request.patience_s if request.patience_s > 0 else 30.0
         asking = asyncio.ensure_future(self._inquiries.ask(seen.facts.attempt_id, request.rank, patience))
@@ -344,9 +346,20 @@ class OperatorService(rpc.OperatorServiceServicer):
             from_step=request.from_step,
             to_step=request.to_step or None,
         )
+        if any(rank not in ranks for rank in request.ranks):
+            restored = self._store.restore(record.attempt_id)
+            there = sorted(restored.high_water) if restored is not None else []
+            for rank in request.ranks:
+                if rank not in there:
+                    raise NotFoundError(f"job {record.name} has no rank {rank}; there are: {_ranks(there)}")
         points = min(request.resolution or _MOST_POINTS, _MOST_POINTS)
         thinned = [told.rank_series(rank, thin(samples, points)) for rank, samples in sorted(ranks.items())]
         return pb.GetSeriesResponse(job=record.name, name=request.name, unit=known[request.name], ranks=thinned)
+
+
+def _ranks(known: Sequence[int]) -> str:
+    more = f" and {len(known) - 16} more" if len(known) > 16 else ""
+    return (", ".join(map(str, known[:16])) or "none yet") + more
 
 
 def _person(name: str) -> str:

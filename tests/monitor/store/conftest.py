@@ -114,7 +114,7 @@ def make_shelf(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Calla
             made[-1].store.close()
         url = "memory://"
         if kind == "sqlite":
-            url = str(tmp_path / f"{len(made)}" / "store.db")
+            url = str(tmp_path / f"{len(made)}.db")
         elif kind == "postgres":
             url = request.getfixturevalue("postgres").fresh("contract")
         shelf = Shelf(lambda: open_store(url), open_store(url), kind)

@@ -54,6 +54,7 @@ def test_an_empty_store_knows_nothing(shelf: Shelf) -> None:
     assert store.series("a-1", "loss") == {}
     assert store.events("a-1") == []
     assert store.ledger("gpt") == []
+    assert store.adjustments("gpt") == {}
     assert store.damage("a-1") == []
     store.check("a-1")
 
@@ -249,6 +250,17 @@ def test_an_event_that_is_there_already_is_skipped(job: Shelf) -> None:
     assert job.store.events("a-1", limit=2) == [later[1], later[3]]
     assert job.store.events("a-1", limit=0) == []
     assert restored(job).event_high_water == {0: 4, 1: 4}
+
+
+def test_the_adjustments_of_a_job_are_those_of_all_its_attempts(job: Shelf) -> None:
+    second, other = replace(JOB, attempt_id="a-2", attempt=2), replace(JOB, attempt_id="b-1", name="vit")
+    job.store.write(
+        Unit(jobs=[second, other], adjustments={"x": ("a-1", "{}"), "y": ("a-2", "{}"), "z": ("b-1", "{}")})
+    )
+    job.store.write(Unit(adjustments={"x": ("a-1", "[]")}))
+    job.reopen()
+    assert job.store.adjustments("gpt") == {"x": "[]", "y": "{}"}
+    assert job.store.adjustments("vit") == {"z": "{}"}
 
 
 def test_the_ledger_is_appended_to_and_nothing_else(job: Shelf) -> None:

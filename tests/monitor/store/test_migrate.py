@@ -95,4 +95,5 @@ def test_a_shared_postgresql_database_is_used_unless_a_name_collides(postgres: P
 def test_a_path_with_a_percent_sign_is_a_path(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        (tmp_path / "50%(x)s").mkdir()
         open_store(str(tmp_path / "50%(x)s" / "store.db")).close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -33,6 +34,7 @@ def test_memory() -> None:
 def test_a_path_and_its_url_are_the_same_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "new" / "folder").mkdir(parents=True)
     store = open_store(str(tmp_path / "new" / "folder" / "store.db"))
     store.write(Unit(jobs=[JOB]))
     store.close()
@@ -47,8 +49,9 @@ def test_a_path_and_its_url_are_the_same_store(tmp_path: Path, monkeypatch: pyte
         store.close()
 
 
-def test_what_is_made_is_this_users_alone(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "store.db"
+def test_what_is_made_is_this_users_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "new"))
+    path = tmp_path / "new" / "steersman" / "store.db"
     store = open_store(str(path))
     store.write(Unit(jobs=[JOB]))
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
@@ -119,6 +122,43 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"notes.txt is not an SQLite database: name another store, or move"):
         open_store(str(path))
     assert path.read_text().startswith("To whom")
+    assert list(tmp_path.iterdir()) == [path]
+    lock = path.with_name("notes.txt.lock")
+    lock.touch()
+    with pytest.raises(StoreError, match="is not an SQLite database"):
+        open_store(str(path))
+    assert lock.exists()  # it was there before
+
+
+def test_a_lock_file_that_was_removed_while_it_was_taken_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "store.db"
+    lock = fcntl.flock
+    removed: list[Path] = []
+
+    def removed_in_between(descriptor: int, operation: int) -> None:
+        lock(descriptor, operation)
+        if not removed:
+            removed.append(path.with_name("store.db.lock"))
+            removed[0].unlink()
+
+    monkeypatch.setattr(fcntl, "flock", removed_in_between)
+    store = open_store(str(path))
+    assert removed[0].read_text() == f"{os.getpid()}\n"
+    with pytest.raises(StoreInUseError):
+        open_store(str(path))
+    assert removed[0].exists()
+    store.close()
+
+
+def test_a_folder_that_somebody_named_is_not_made(tmp_path: Path) -> None:
+    path = tmp_path / "my runs" / "deep" / "store.db"
+    words = f"store {path} cannot be made, its folder does not exist: make it with `mkdir -p -m 700 '{path.parent}'`"
+    for url in (str(path), f"sqlite:///{path}"):
+        with pytest.raises(StoreError, match=re.escape(words)):
+            open_store(url)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_database_that_was_cut_off(tmp_path: Path) -> None:

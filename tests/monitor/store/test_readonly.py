@@ -27,6 +27,7 @@ def rows(count: int, shift: float) -> Samples:
 
 def test_a_store_is_read_while_a_daemon_holds_it(tmp_path: Path) -> None:
     path = tmp_path / "with space" / "steersman.db"
+    path.parent.mkdir()
     store = open_store(str(path))
     facts = {"planned_steps": 500, "ranks": {"0": {"optimizers": [{"class_name": "AdamW"}]}}}
     jobs = [JobRecord(f"a-{n}", "gpt", n, facts, {}, 100.0 + n) for n in (1, 2)] + [

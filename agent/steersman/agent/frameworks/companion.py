@@ -38,7 +38,7 @@ class Companion:
         daemon: str | None,
         budget: float,
     ) -> None:
-        checked, address = check_asked(policy, limits, daemon, budget)
+        checked, address = check_asked(job, policy, limits, daemon, budget)
         self._asked = {"job": job, "policy": policy, "limits": checked, "daemon": address, "budget": budget}
         self._watch: Watch | None = None
 

@@ -204,6 +204,10 @@ class Store(Protocol):
         """The entries of a job in order."""
         ...
 
+    def adjustments(self, job: str) -> Mapping[str, str]:
+        """By id, the JSON of all adjustments of a job, those of all its attempts."""
+        ...
+
     def damage(self, attempt_id: str) -> list[Damage]:
         """What can no longer be read of an attempt's samples: reads all of it, so it takes a while."""
         ...

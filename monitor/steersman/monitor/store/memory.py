@@ -155,6 +155,12 @@ class MemoryStore:
             self._open()
             return [r for r in self._ledger.get(job, []) if attempt_id is None or r.attempt_id == attempt_id]
 
+    def adjustments(self, job: str) -> Mapping[str, str]:
+        """See `Store`."""
+        with self._lock:
+            self._open()
+            return {i: body for a in self._attempts.values() if a.job.name == job for i, body in a.adjustments.items()}
+
     def damage(self, attempt_id: str) -> list[Damage]:
         """Nothing: memory has no CRC."""
         del attempt_id

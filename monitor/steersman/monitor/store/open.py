@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import platformdirs
+
 from steersman.monitor.errors import StoreError
 from steersman.monitor.store.contract import Store
 from steersman.monitor.store.memory import MemoryStore
@@ -13,6 +15,8 @@ _KNOWN = "a path, sqlite:///PATH, postgresql://USER@HOST/DATABASE or memory://"
 
 def open_store(url: str) -> Store:
     """Open the store at a URL, creating or upgrading it as needed.
+
+    Of folders only this user's state folder is made, where the default store lies.
 
     Args:
         url: `sqlite:///PATH` (four slashes before an absolute path, as SQLAlchemy has it), a bare path, `memory://`,
@@ -57,7 +61,9 @@ def _open_sqlite(path: str) -> Store:
     from steersman.monitor.store.sql import SqlStore
     from steersman.monitor.store.sqlite import SqliteDatabase
 
-    database = SqliteDatabase(Path(path).expanduser().absolute())
+    file = Path(path).expanduser().absolute()
+    # A folder that somebody named and that is not there may be a slip of the pen, or a disk that is not mounted.
+    database = SqliteDatabase(file, make_folder=file.parent == Path(platformdirs.user_state_dir("steersman")))
     database.open()
     return SqlStore(database)
 

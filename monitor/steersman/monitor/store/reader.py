@@ -143,6 +143,16 @@ def ledger(connection: sa.Connection, job: str, attempt_id: str | None) -> list[
     return [LedgerRecord(**row) for row in connection.execute(query).mappings()]
 
 
+def adjustments(connection: sa.Connection, job: str) -> dict[str, str]:
+    """See `Store.adjustments`."""
+    table, attempt = tables.adjustment, tables.attempt
+    query = sa.select(table.c.id, table.c.body).join(attempt, attempt.c.key == table.c.attempt_key)
+    return {
+        identity: body
+        for identity, body in connection.execute(query.where(attempt.c.name == job).order_by(table.c.key))
+    }
+
+
 def damage(connection: sa.Connection, attempt_id: str) -> list[Damage]:
     """See `Store.damage`."""
     attempt = _attempt(connection, attempt_id)

@@ -81,6 +81,11 @@ class SqlStore:
         with self._database.reading() as connection:
             return reader.ledger(connection, job, attempt_id)
 
+    def adjustments(self, job: str) -> Mapping[str, str]:
+        """See `Store.adjustments`."""
+        with self._database.reading() as connection:
+            return reader.adjustments(connection, job)
+
     def damage(self, attempt_id: str) -> list[Damage]:
         """See `Store.damage`."""
         with self._database.reading() as connection:

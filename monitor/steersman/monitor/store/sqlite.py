@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 import sqlite3
 from pathlib import Path
 
@@ -22,34 +23,42 @@ class SqliteDatabase(Database):
     checkpoint at once (https://sqlite.org/wal.html#walresetbug).
 
     Args:
-        path: of the file; its folder is made where it is missing, for this user only.
+        path: of the file.
+        make_folder: whether its folder is made where it is missing, for this user only.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, make_folder: bool = False) -> None:
         super().__init__(f"store {path}")
         self._path = path
+        self._make_folder = make_folder
+        self._lock_path = path.with_name(path.name + ".lock")
         self._lock: int | None = None
+        self._lock_is_new = False
+
+    def open(self) -> None:
+        """Claim it and bring its tables up to date; a file that is refused is left without a lock file of ours."""
+        super().open()
+        self._lock_is_new = False
 
     def claim(self) -> None:
-        """Take the lock file, and make the folder and an empty file for this user only."""
-        lock = self._path.with_name(self._path.name + ".lock")
+        """Take the lock file, and make an empty file for this user only."""
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self._make_folder:
+                self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             if self._path.is_dir():
                 raise StoreError(f"{self.place} is a folder: name a file in it, such as {self._path / 'steersman.db'}")
-            self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.read(self._lock, 32).decode(errors="replace").strip() or "unknown"
-                raise StoreInUseError(
-                    f"{self.place} is in use by the daemon with process id {holder}: stop that one, or name another "
-                    f"store with --store"
-                ) from None
+            self._take_lock()
+            assert self._lock is not None
             os.ftruncate(self._lock, 0)
             os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             _sync_folder(self._path.parent)
+        except FileNotFoundError as error:
+            folder = self._path.parent
+            raise StoreError(
+                f"{self.place} cannot be made, its folder does not exist: make it with "
+                f"`mkdir -p -m 700 {shlex.quote(str(folder))}`, or name another store with --store"
+            ) from error
         except OSError as error:
             raise StoreError(
                 f"{self.place} cannot be opened: {error.strerror} ({error.filename or self._path}): give this user "
@@ -90,8 +99,30 @@ class SqliteDatabase(Database):
         """Close the connections, then let the lock go."""
         super().close()
         lock, self._lock = self._lock, None
-        if lock is not None:
-            os.close(lock)
+        if lock is None:
+            return
+        if self._lock_is_new:
+            self._lock_path.unlink(missing_ok=True)
+        os.close(lock)
+
+    def _take_lock(self) -> None:
+        while True:
+            new = not self._lock_path.exists()
+            self._lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.read(self._lock, 32).decode(errors="replace").strip() or "unknown"
+                raise StoreInUseError(
+                    f"{self.place} is in use by the daemon with process id {holder}: stop that one, or name another "
+                    f"store with --store"
+                ) from None
+            if _names(self._lock_path, self._lock):
+                self._lock_is_new = new
+                return
+            # Whoever was refused has removed it between our opening and our locking it.
+            os.close(self._lock)
+            self._lock = None
 
     def _engine(self, pool: type[sa.Pool], begin: str, **settings: object) -> sa.Engine:
         engine = sa.create_engine(
@@ -121,6 +152,13 @@ def _prepare_reader(connection: sqlite3.Connection, record: object) -> None:
     del record
     connection.execute("PRAGMA query_only=ON")
     connection.execute("PRAGMA wal_autocheckpoint=0")
+
+
+def _names(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _sync_folder(folder: Path) -> None:

@@ -82,6 +82,12 @@ def test_the_panel_gives_every_feature_of_the_catalogue_and_no_other() -> None:
     assert set(Panel(JobFacts()).values()) == set(catalogue())
 
 
+def test_the_documentation_has_every_feature() -> None:
+    page = (Path(__file__).parents[2] / "docs/rules.md").read_text()
+    cells = [(f.name, f.kind, f.text.replace("|", r"\|")) for f in catalogue().values()]
+    assert [name for name, kind, text in cells if f"| `{name}` | {kind} | {text} |" not in page] == []
+
+
 def test_a_file_that_is_no_text_and_a_folder_without_rules_are_mistakes(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     (tmp_path / "latin.yaml").write_bytes(b"rules: # \xe9\n")

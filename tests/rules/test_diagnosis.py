@@ -35,6 +35,16 @@ def too_hot(n: int = 120) -> Engine:
     return engine
 
 
+@pytest.mark.parametrize("name", ["Adagrad", "torch.optim.adadelta.Adadelta"])
+def test_an_optimizer_that_sums_up_its_gradients_is_told_a_rate_and_left_alone(name: str) -> None:
+    engine = Engine(PACK, JobFacts(name))
+    engine.feed(s.job(s.stalled(120), lr=0.05, c=-0.02, r=0.06, weight=grown(120)))
+    diagnosis = engine.diagnose()
+    assert diagnosis.verdict is Verdict.LR_TOO_HIGH
+    assert diagnosis.recommended_lr is not None
+    assert diagnosis.prescription is None
+
+
 def test_too_high_is_said_in_words_with_a_value_below_and_a_cut() -> None:
     diagnosis = too_hot().diagnose()
     assert diagnosis.verdict is Verdict.LR_TOO_HIGH

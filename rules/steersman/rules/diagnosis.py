@@ -41,7 +41,8 @@ _PRECEDENCE = (
 """What comes first hides what comes after it: a job that diverges also spikes, and one with a rate of zero is flat."""
 
 _SELF_DECAYING = ("adagrad", "adadelta")
-"""Optimizers whose steps shrink by themselves: only a job that is broken is given a lower rate on top of that."""
+"""Optimizers whose steps shrink by the gradients they have seen (Duchi et al. 2011, Zeiler 2012): what blew up has cut
+their steps already, and a cut on top of it is one too many. They are told a rate for a restart, and left alone."""
 
 
 class Diagnostician:
@@ -211,9 +212,9 @@ class Diagnostician:
             factor = min(factor, 4.0 if bold else 2.0)
         elif factor >= 1.0:
             return None  # the schedule has come down to it by itself
+        elif any(word in self.facts.optimizer.lower() for word in _SELF_DECAYING):
+            return None
         elif all(a.severity != Severity.CRITICAL.value for a in behind):
-            if any(word in self.facts.optimizer.lower() for word in _SELF_DECAYING):
-                return None
             # A job that is not broken is moved by one step and then looked at again.
             factor = max(factor, 0.5)
         else:

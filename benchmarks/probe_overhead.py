@@ -159,7 +159,8 @@ def main() -> None:
         return
     for report in reports.values():
         print(f"{report['case']}: bare step {report['step_ms']:.3f} ms (10 % quantile {report['step_low_ms']:.3f})")
-        ways = {"row without norm": report["without_norm"], "probe": report["whole"], "patch": report["backward"]}
+        ways = {"row without norm": report["without_norm"], "probe": report["whole"], "in budget": report["kept"],
+                "patch": report["backward"]}  # fmt: skip
         for way, figures in (ways | report["trackers"]).items():
             if figures is None or "error" in figures:
                 print(f"  {way:18} {figures['error'] if figures else 'there is none'}")

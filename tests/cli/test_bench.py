@@ -73,9 +73,20 @@ def test_json_has_the_shape_that_docs_cli_promises(short: Path) -> None:
     (case,) = said["cases"]
     assert set(case) == {
         *("case", "batch", "blocks", "step_ms", "step_low_ms", "steps", "rows", "norms", "directions"),
-        *("without_norm", "whole", "backward", "waits", "waits_bare", "bit_identical"),
+        *(
+            "without_norm",
+            "whole",
+            "kept",
+            "norm_every",
+            "rows_every",
+            "backward",
+            "waits",
+            "waits_bare",
+            "bit_identical",
+        ),
     }
     assert (case["case"], case["batch"], case["blocks"]) == ("small", 256, 2)
+    assert (case["kept"] is None) == (case["norm_every"] == case["rows_every"] == 1)
     assert case["steps"] == case["rows"] == case["norms"] == 100
     assert case["directions"] > 0
     assert case["step_ms"] > 0

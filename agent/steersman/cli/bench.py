@@ -268,6 +268,7 @@ def _print(reports: list[Overhead], where: dict[str, Any]) -> None:
         figures: list[tuple[str, Added | None]] = [
             ("row without norm", report.without_norm),
             ("with norm and direction", report.whole),
+            ("thinned by the budget", report.kept),
             ("patch on backward", report.backward),
         ]
         for name, figure in figures:
@@ -300,6 +301,9 @@ def _said(report: Overhead) -> list[str]:
         lines = [f"device synchronisations ADDED in {COUNTED} steps: {named}"]
     equal = "equal to the last bit" if report.bit_identical else "NOT EQUAL"
     lines.append(f"weights with the probe and without it: {equal}")
+    if report.kept is not None:
+        rows = "" if report.rows_every == 1 else f", rows every {report.rows_every}"
+        lines.append(f"the budget lets norms be taken every {report.norm_every} steps here{rows}")
     lines.append(f"{report.rows} of {report.steps} rows and {report.norms} norms arrived")
     if report.whole.quartiles_us[0] < 0:
         lines.append("the machine's own unrest is greater than what is added: read 'undisturbed', or try more --blocks")

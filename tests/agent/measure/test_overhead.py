@@ -14,7 +14,7 @@ from steersman.agent.measure.ears import Ears
 from steersman.agent.measure.errors import MeasureError
 from steersman.agent.measure.overhead import measure, steps_of
 from steersman.agent.measure.training import CASES, fitted
-from steersman.agent.probe import current
+from steersman.agent.probe import ProbeConfig, current
 
 TINY = replace(CASES["small"], batch=2, block=10)
 
@@ -47,6 +47,31 @@ def test_everything_is_counted_and_torch_is_left_as_it_was(ears: Ears) -> None:
     assert heard["small rows"].norms == 2, "the very first step of each"
     assert torch.autograd.backward is there
     assert current() is None
+
+
+def test_what_the_budget_leaves_is_measured_as_well(ears: Ears, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overhead._Ways, "_settled", lambda ways: (4, 1))
+    report = measure(TINY, "cpu", 8, ears)
+    assert report.kept is not None
+    assert (report.norm_every, report.rows_every) == (4, 1)
+    heard = ears.heard()["small kept"]
+    # Two blocks of 10 + 40 steps: of each a norm at every fourth, and one direction at the fortieth.
+    assert (heard.rows, heard.norms, heard.directions) == (100, 26, 2)
+
+
+def test_a_budget_that_thins_nothing_has_no_figure_of_its_own(ears: Ears, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ProbeConfig, "budget_floor", 1.0)
+    report = measure(TINY, "cpu", 2, ears)
+    assert report.kept is None
+    assert (report.norm_every, report.rows_every) == (1, 1)
+
+
+def test_a_budget_of_nothing_thins_as_far_as_it_goes(ears: Ears, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ProbeConfig, "budget_floor", 0.0)
+    monkeypatch.setattr(overhead, "_JUDGED", 2)
+    report = measure(TINY, "cpu", 2, ears)
+    assert report.kept is not None
+    assert report.norm_every > 1
 
 
 def test_norms_that_come_where_none_should_are_no_figure(ears: Ears, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import contextlib
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -25,6 +25,7 @@ from steersman.agent.measure.hearing import Heard
 from steersman.agent.measure.training import WARM, Case, Training, run_block
 from steersman.agent.measure.waits import counted
 from steersman.agent.probe import ProbeConfig, current, install
+from steersman.agent.probe.budget import WINDOW
 from steersman.agent.probe.probe import Probe
 
 IDENTICAL = 60
@@ -34,6 +35,8 @@ COUNTED = 40
 FEWEST = 2
 """Blocks of each way: fewer have no quartiles."""
 _NEVER = 1 << 30
+_LONGEST = 160
+_JUDGED = 12  # windows of the budget, after which it is taken to have settled
 _NOTHING = "there is nothing to report"
 
 
@@ -53,6 +56,9 @@ class Overhead:
         directions: that arrived of them.
         without_norm: what a row adds, from the hooks to the agent; the patch on backward is part of it.
         whole: the same with norm and direction, as every job has it.
+        kept: what a job pays once the budget has thinned what costs too much; None where it leaves all of `whole`.
+        norm_every: steps between two norms then, and a tenth of the steps between two directions.
+        rows_every: steps between two rows then.
         backward: the patch on backward alone; None where the probe has none.
         waits: what the probe added in `COUNTED` steps of what makes a host wait for its device, by name.
         waits_bare: what the bare loop has of that by itself.
@@ -70,6 +76,9 @@ class Overhead:
     directions: int
     without_norm: Added
     whole: Added
+    kept: Added | None
+    norm_every: int
+    rows_every: int
     backward: Added | None
     waits: dict[str, int]
     waits_bare: dict[str, int]
@@ -78,7 +87,12 @@ class Overhead:
 
 def steps_of(case: Case, blocks: int) -> int:
     """How many steps `measure` makes, for an estimate of its time."""
-    return 4 * blocks * (WARM + case.block) + 2 * IDENTICAL + 2 * COUNTED
+    return 4 * blocks * (WARM + case.block) + 2 * IDENTICAL + 2 * COUNTED + _kept_steps(case, blocks)
+
+
+def _kept_steps(case: Case, blocks: int) -> int:
+    """Until the budget has settled, and where it thins what is measured then: roughly."""
+    return 2 * (WINDOW + blocks * case.block)
 
 
 def measure(
@@ -108,6 +122,8 @@ def measure(
         for way in ways.in_turn(index):
             way()
             done(WARM + case.block)
+    kept = ways.kept(blocks)
+    done(_kept_steps(case, blocks))
     heard = ears.heard()
     made = blocks * (WARM + case.block)
     whole = _arrived(heard, case, "whole", made)
@@ -128,6 +144,9 @@ def measure(
         directions=whole.directions,
         without_norm=figures.compared(ways.rows, ways.bare),
         whole=figures.compared(ways.whole, ways.bare),
+        kept=kept,
+        norm_every=ways.thinned[0],
+        rows_every=ways.thinned[1],
         backward=figures.timed(ways.patch, ways.bare) if ways.patch else None,
         waits={name: n - bare_waits[name] for name, n in watched_waits.items() if n != bare_waits[name]},
         waits_bare=dict(bare_waits),
@@ -136,15 +155,15 @@ def measure(
 
 
 @contextlib.contextmanager
-def watching(name: str, path: str, training: Training, with_norm: bool = True) -> Iterator[Probe]:
-    """A probe in this process that has seen the optimizer, with a budget that nothing exceeds.
+def watching(name: str, path: str, training: Training, with_norm: bool = True, floor: float = 1.0) -> Iterator[Probe]:
+    """A probe in this process that has seen the optimizer, with a budget that nothing exceeds unless `floor` says so.
 
     Nothing may be thinned away while it is being measured.
 
     Raises:
         MeasureError: the probe caught an error of its own.
     """
-    probe = install(ProbeConfig(attempt_id=str(uuid.uuid4()), job=name, socket_path=path, budget_floor=1.0))
+    probe = install(ProbeConfig(attempt_id=str(uuid.uuid4()), job=name, socket_path=path, budget_floor=floor))
     try:
         probe.see(training.optimizer)
         if not with_norm:
@@ -177,6 +196,7 @@ class _Ways:
         self.rows: list[Block] = []
         self.whole: list[Block] = []
         self.patch: list[float] = []
+        self.thinned = (1, 1)
 
     def in_turn(self, index: int) -> list[Callable[[], None]]:
         """All of them, another one first each time."""
@@ -205,6 +225,43 @@ class _Ways:
                     run_block(self._training, self._clock)
         if patched and clock.calls:
             self.patch.append((clock.spent / clock.calls - self._own) * 1e-9)
+
+    def kept(self, blocks: int) -> Added | None:
+        """As every job has it: the budget thins what costs too much. None where it thins nothing.
+
+        What it comes to is found out first. Blocks are then as long as it takes for all that is done to be done in
+        each, and as many fewer.
+        """
+        self.thinned = self._settled()
+        if self.thinned == (1, 1):
+            return None
+        case = replace(self._case, block=min(10 * self.thinned[0], _LONGEST))
+        training = self._training
+        training.case = case
+        bare: list[Block] = []
+        kept: list[Block] = []
+        for _ in range(max(FEWEST, blocks * self._case.block // case.block)):
+            bare.append(run_block(training, self._clock))
+            with watching(f"{case.name} kept", self._path, training) as probe:
+                budget = probe._steps._budget
+                budget.norm_every, budget.rows_every = self.thinned
+                kept.append(run_block(training, self._clock))
+        training.case = self._case
+        return figures.compared(kept, bare)
+
+    def _settled(self) -> tuple[int, int]:
+        """Every how many steps the budget lets a norm and a row be, once it has stopped to thin."""
+        name = f"{self._case.name} settling"
+        with watching(name, self._path, self._training, floor=ProbeConfig.budget_floor) as probe:
+            budget = probe._steps._budget
+            self._training.step()  # it has no time of its own to be judged by
+            for _ in range(_JUDGED):
+                before = budget.norm_every, budget.rows_every
+                for _ in range(WINDOW):
+                    self._training.step()
+                if before == (budget.norm_every, budget.rows_every):
+                    break
+            return budget.norm_every, budget.rows_every
 
 
 def _arrived(heard: dict[str, Heard], case: Case, way: str, made: int) -> Heard:

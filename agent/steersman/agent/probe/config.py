@@ -38,7 +38,7 @@ class ProbeConfig:
     planned_steps: int = 0
     rank: Optional[int] = None
     world_size: Optional[int] = None
-    budget_fraction: float = 0.01
+    budget_fraction: float = 0.005
     budget_floor: float = 100e-6
     sample_every: int = 10
     losses: bool = True

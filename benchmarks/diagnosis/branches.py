@@ -18,6 +18,8 @@ STEPS = 1000
 OCTAVES = (-5, -3, -1, 0, 1, 3)
 SEEDS = (41, 42, 43)
 FACTORS = {"x 1/4": 0.25, "x 1/2": 0.5, "x 2": 2.0, "x 4": 4.0}
+WIDE = 64.0, 64.0
+"""Limits of an owner who means it: a total factor within 1/64 and 64, with six adjustments, 100 steps apart."""
 CHUNK = 10
 """Steps between two looks of the daemon, and the grid on which jobs fork."""
 
@@ -130,6 +132,7 @@ def states(task: str, optimizer: str, seeds: Sequence[int], octaves: Sequence[in
     ways: dict[str, Any] = {
         "nothing": Hold,
         "Steersman": lambda: Steersman(said),
+        "Steersman, wide limits": lambda: Steersman(said, WIDE, 6, 100),
         "ReduceLROnPlateau, validation": ReduceOnPlateau,
         "ReduceLROnPlateau, means of 25": lambda: ReduceOnPlateau(25),
         "GreedyLR": Greedy,

@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.programs, pytest.mark.timeout(480)]
 PROGRAM = {
     "replicated": Program((*TORCHRUN, str(PROGRAMS / "ranks.py")), "log.{}.jsonl", 2),
     "sharded": Program((*TORCHRUN, str(PROGRAMS / "ranks.py"), "--sharded"), "log.{}.jsonl", 2),
+    "sharded_adamw": Program((*TORCHRUN, str(PROGRAMS / "ranks.py"), "--sharded", "--adamw"), "log.{}.jsonl", 2),
     "accelerated": Program((*TORCHRUN, str(PROGRAMS / "accelerated.py")), "log.{}.jsonl", 2),
     "lit": Program(
         (sys.executable, str(PROGRAMS / "lit.py"), "--devices", "2"), "log.{}.jsonl", 2, enough=100, alone=False
@@ -56,6 +57,26 @@ def test_the_norm_of_shards_is_put_together_under_run_and_unknown_after_an_attac
     assert "grad_norm" in run.names()
     assert "grad_norm" not in attached.names()
     assert attached.detail().job.grad_norm is None
+
+
+def test_the_norm_of_shards_is_put_together_after_an_attachment_where_the_optimizer_counts(harbour: Stack) -> None:
+    """Each rank goes on from its optimizer's count, so that a step has one number on all of them."""
+    trial = Trial(harbour, PROGRAM["sharded_adamw"], "sharded_adamw")
+    attached = trial.attached()
+    trial.beside()
+    firsts = []
+    for rank in (0, 1):
+        said = trial.truth("attach", rank)
+        firsts.append(check_steps(said, attached, rank, norm=False, attached=True))
+        assert attached.origin(rank) == firsts[rank] > 0
+    said = trial.truth("attach")
+    own = said.of("grad_norm")
+    found = attached.series("grad_norm")
+    # Of steps before the later rank's first whole one nobody knows the norm, and none is made up.
+    begun = max(firsts) + 1
+    assert min(found) + firsts[0] in (begun, begun + 1)
+    assert len(found) > 5
+    assert list(found.values()) == pytest.approx([own[firsts[0] + step] for step in found], rel=1e-5)
 
 
 def test_hugging_faces_trainer_on_two_ranks(harbour: Stack) -> None:

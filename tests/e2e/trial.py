@@ -99,8 +99,19 @@ class Seen:
         with connect(self._stack.listen) as client:
             return {one.name for one in client.series_list(self.name)}
 
+    def origin(self, rank: int = 0) -> int:
+        """The number of the first step that was seen."""
+        return min(self._by_number("lr/0", rank), default=0)
+
     def series(self, name: str, rank: int = 0) -> dict[int, float]:
-        """The values by step, of two rows with one step the later; nothing where there is no such series."""
+        """The values by step since the first that was seen, of two rows with one step the later.
+
+        Nothing where there is no such series.
+        """
+        origin = self.origin(rank)
+        return {step - origin: value for step, value in self._by_number(name, rank).items()}
+
+    def _by_number(self, name: str, rank: int) -> dict[int, float]:
         if name not in self.names():
             return {}
         with connect(self._stack.listen) as client:
@@ -241,6 +252,7 @@ def begun(said: Truth, seen: Seen, rank: int = 0) -> int:
 def check_steps(said: Truth, seen: Seen, rank: int = 0, norm: bool = True, attached: bool = False) -> int:
     """Each step's loss, norm and LR is the program's own, and of none there are two; which step was the first."""
     first = begun(said, seen, rank) if attached else 0
+    assert seen.origin(rank) in (0, first), "an optimizer that counts its steps says where an attachment begins"
     rates = seen.series("lr/0", rank)
     assert list(rates) == list(range(len(rates)))
     steps = said.steps[first : first + len(rates)]

@@ -265,7 +265,21 @@ async def test_killed_or_not_the_same_norm_is_stored(start: Start, tmp_path: Pat
         assert killed[part] == calm[part], part
 
 
-async def test_who_was_attached_to_has_no_norm_of_several_ranks(start: Start, connect: Any) -> None:
+async def test_ranks_that_were_attached_to_and_count_alike_have_a_norm(start: Start, connect: Any) -> None:
+    daemon = await start()
+    agent = connect(daemon)
+    await agent.open("attempt-1", world_size=2, way_in="attach")
+    # The second rank was entered two steps later.
+    early = batch("attempt-1", 1, {"loss": [1.0] * 4, PART: [9.0] * 4}, rank=0, start=70)
+    late = batch("attempt-1", 1, {"loss": [1.0] * 2, PART: [16.0] * 2}, rank=1, start=72)
+    await agent.batches(early, late)
+    await agent.all_durable("attempt-1", 4, 0)
+    await agent.all_durable("attempt-1", 2, 1)
+    found = await daemon.cycle.read(lambda jobs: jobs.store.series("attempt-1", "grad_norm")[0])
+    assert (found.steps.tolist(), found.columns["grad_norm"].values.tolist()) == ([72, 73], [5.0, 5.0])
+
+
+async def test_who_was_attached_to_and_does_not_count_has_no_norm_of_several_ranks(start: Start, connect: Any) -> None:
     daemon = await start()
     agent = connect(daemon)
     await agent.open("attempt-1", world_size=2, way_in="attach")

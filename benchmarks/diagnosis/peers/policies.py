@@ -107,16 +107,27 @@ class Ramp:
 
 
 class Steersman:
-    """The daemon under the policy act, with its default limits.
+    """The daemon under the policy auto, within the limits of the job's owner.
 
-    A total factor in [1/16, 4], three adjustments, 200 steps between two unless the job diverges. Its probation, which
-    can only take back, is left out.
+    Between two adjustments it waits for the cooldown, unless the job diverges. Its probation, which can only take back,
+    is left out.
+
+    Args:
+        facts: what is known of the job.
+        widest: the total factor lies within the inverse of the first and the second; a job's defaults are (16, 4).
+        most: adjustments of a run.
+        cooldown: steps between two.
     """
 
     RAMP = 10
 
-    def __init__(self, facts: JobFacts) -> None:
+    def __init__(
+        self, facts: JobFacts, widest: tuple[float, float] = (16.0, 4.0), most: int = 3, cooldown: int = 200
+    ) -> None:
         self.engine = Engine(pack(), facts)
+        self._least, self._greatest = 1.0 / widest[0], widest[1]
+        self._most = most
+        self._cooldown = cooldown
         self.ramp = Ramp(1.0, 0, 1)
         self.actions: list[tuple[int, float, int, str, float]] = []
 
@@ -132,19 +143,19 @@ class Steersman:
     def read(self, rows: Samples) -> None:
         """Take rows as the daemon gets them, and act on what the diagnosis prescribes."""
         self.engine.feed(rows)
-        if len(self.actions) >= 3:
+        if len(self.actions) >= self._most:
             return
         said = self.engine.diagnose()
         if said.prescription is None:
             return
         step = said.at_step
         broken = said.verdict.value in ("diverged", "nonfinite")
-        if self.actions and step - self.actions[-1][0] < (0 if broken else 200):
+        if self.actions and step - self.actions[-1][0] < (0 if broken else self._cooldown):
             return
         lr = self.engine.features().get("lr", 0.0)
         now = self.ramp.target
         by = said.prescription.value if said.prescription.kind == "scale" else said.prescription.value / lr
-        target = min(max(now * by, 1.0 / 16.0), 4.0)
+        target = min(max(now * by, self._least), self._greatest)
         if abs(math.log(target / now)) < 0.01:
             return
         over = said.prescription.over_steps or self.RAMP

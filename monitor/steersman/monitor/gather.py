@@ -57,12 +57,15 @@ class Gathering:
         places: how far each rank has come.
         missing: ranks that were waited for in vain, and are not waited for until they have caught up.
         released: how far the lead rank's rows have been released.
+        counted: ranks whose first row was not of step 0: who is attached to goes on from its optimizer's own count,
+            where there is one, and from 0 where there is none.
     """
 
     active: bool = False
     places: dict[int, Place] = field(default_factory=dict)
     missing: set[int] = field(default_factory=set)
     released: Place = (0, -1)
+    counted: set[int] = field(default_factory=set)
     _held: deque[Held] = field(default_factory=deque)
     _parts: dict[Place, dict[int, Mapping[str, float]]] = field(default_factory=dict)
     _kept: dict[int, int] = field(default_factory=dict)
@@ -71,6 +74,11 @@ class Gathering:
     def waiting(self) -> int:
         """How many rows wait."""
         return sum(len(held.samples) for held in self._held)
+
+    @property
+    def alike(self) -> bool:
+        """Whether all ranks that have been heard of, and were attached to, count their steps alike."""
+        return self.counted >= self.places.keys()
 
     def note(self, rank: int, samples: Samples, ranks: int) -> tuple[Place, ...]:
         """Rows of one of so many ranks: what they hold of the norm. The places of these rows."""
@@ -151,6 +159,7 @@ class Gathering:
             "places": {str(rank): list(place) for rank, place in sorted(places.items())},
             "missing": sorted(self.missing),
             "released": list(self.released),
+            "counted": sorted(self.counted),
         }
 
     @classmethod
@@ -161,9 +170,12 @@ class Gathering:
             {int(rank): (back, step) for rank, (back, step) in data["places"].items()},
             set(data["missing"]),
             (data["released"][0], data["released"][1]),
+            set(data.get("counted", ())),
         )
 
     def _advance(self, rank: int, steps: list[int], part: list[bool]) -> tuple[Place, ...]:
+        if rank not in self.places and steps and steps[0] > 0:
+            self.counted.add(rank)
         back, last = self.places.get(rank, (0, -1))
         places = []
         for step, has_part in zip(steps, part, strict=True):

@@ -171,8 +171,8 @@ class Job:
 
     def release(self, clock: float) -> None:
         """Take in the lead rank's rows that wait no longer for other ranks."""
-        # Who was attached to counts its steps from there on, and nothing says that ranks do so from the same one.
-        alike = self.facts.way_in != "attach" or self.facts.world_size == 1
+        # Who was attached to and whose optimizer does not count counts its steps from there on: each rank from another.
+        alike = self.facts.way_in != "attach" or self.facts.world_size == 1 or self.gathering.alike
         for ready in self.gathering.release(self.facts.world_size if alike else 0, clock):
             self.touched = True
             self._admit(self.lead, ready, clock)

@@ -48,6 +48,7 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--sharded", action="store_true")
+    parser.add_argument("--adamw", action="store_true")
     parser.add_argument("--epochs", type=int, default=400)
     parser.add_argument("--lr", type=float, default=0.05)
     parser.add_argument("--pause", type=float, default=0.006, help="seconds a step that the data takes to come")
@@ -71,7 +72,11 @@ def main() -> None:
     sampler: Any = DistributedSampler(data, shuffle=True, seed=2)
     loader: Any = DataLoader(data, batch_size=16, sampler=sampler)
     held_out: Any = DataLoader(points(64, 3), batch_size=32)
-    optimizer = torch.optim.SGD(model.parameters(), lr=args.lr, momentum=0.9)
+    optimizer: torch.optim.Optimizer
+    if args.adamw:
+        optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr / 10)
+    else:
+        optimizer = torch.optim.SGD(model.parameters(), lr=args.lr, momentum=0.9)
     scheduler = StepLR(optimizer, step_size=20, gamma=0.8)
     criterion = nn.MSELoss()
     ends = torch.zeros(1)

@@ -20,6 +20,7 @@ from .seen import Seen
 # What was done on a step, as bits: steps on which the same was done have costs that can be compared.
 ROW, NORM, DIRECTION = 1, 2, 4
 _MOST_ASKING = 16
+_MOST_STEPS = 1 << 53
 
 
 class Rounds:
@@ -68,6 +69,8 @@ class Rounds:
         self._members: Set[int] = set()
         self._kind = 0
         self._summed = False
+        self._joined = False
+        self._first = 0
         self.met = 0
         self.torn = -1
         self.backwards = 0
@@ -82,6 +85,8 @@ class Rounds:
         A script that makes a new optimizer for each episode has one series: the number of one that is gone is free.
         """
         self.met += 1
+        if self._joined and self.step < 0:
+            self._count_on(optimizer)
         for number, other in enumerate(self.stepping):
             if other.ref() is None:
                 seen.number = number
@@ -91,9 +96,24 @@ class Rounds:
                 return
         seen.number = len(self.stepping)
         self.stepping.append(seen)
+        if self._joined and seen.number:
+            for one in self.stepping:
+                one.shards.mixed = True
         if len(self.stepping) == 2 and self.step >= 0:
             self._members = {id(self.stepping[0])}  # who made the last round: alone it was not written down
         seen.columns = self._rows.lr_columns(seen.number, len(optimizer.param_groups))
+
+    def _count_on(self, optimizer: Any) -> None:
+        """The job is under way: go on from where it is by its optimizer's own count, where that is in host memory.
+
+        All ranks of a job have the same there, whichever step each of them was entered at.
+        """
+        states = [state for state in getattr(optimizer, "state", {}).values() if isinstance(state, dict)]
+        counts = [peek(state["step"]) for state in states if "step" in state]
+        known = [count for count in counts if count is not None and 0 < count < _MOST_STEPS]
+        if known:
+            self._first = self.torn = int(max(known))
+            self.step = self._first - 1
 
     def _begin_round(self, seen: Seen, gathered: Optional[Gathered]) -> None:
         same = self.backwards > 0 and self.row is not None and self._members

@@ -18,6 +18,7 @@ from .rows import Row, Rows
 
 PREFIX = "grad_square/"
 UNKNOWN = "unknown"
+_MIXED = "several optimizers step, and ranks that were attached to may have begun to count with different ones"
 
 Say = Callable[[str, str, int], None]
 
@@ -30,7 +31,7 @@ class Shards:
         apart: why plain gradients of this rank are not those of the job, or None where nothing says so.
     """
 
-    __slots__ = ("_known", "_places", "_ring", "_said", "_shape", "apart", "spread")
+    __slots__ = ("_known", "_places", "_ring", "_said", "_shape", "apart", "mixed", "spread")
 
     def __init__(self, ring: HostRing, apart: Optional[str]) -> None:
         self._ring = ring
@@ -41,6 +42,8 @@ class Shards:
         self.apart = apart
         self.spread = False
         """Whether any of its parameters lies over several ranks."""
+        self.mixed = False
+        """Whether rounds of several optimizers are counted from one that another rank may not have begun with."""
 
     def measure(
         self,
@@ -57,6 +60,9 @@ class Shards:
             self._give_up(self.apart, row, rows, say)
             return
         if not self.spread or rows.column(PREFIX + UNKNOWN, "1") < 0:
+            return
+        if self.mixed:
+            self._give_up(_MIXED, row, rows, say)
             return
         with torch.no_grad():
             places: Dict[str, List[torch.Tensor]] = {place: [] for place in self._places}
@@ -81,6 +87,9 @@ class Shards:
     def clipped(self, share: Share, row: Row, rows: Rows, say: Say) -> None:
         """Put what the job's own clipping knew into a row."""
         if rows.column(PREFIX + UNKNOWN, "1") < 0:
+            return
+        if self.mixed:
+            self._give_up(_MIXED, row, rows, say)
             return
         if share.place is None:
             self._give_up("the norm by which the job clips is a part of no known kind", row, rows, say)

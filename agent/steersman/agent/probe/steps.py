@@ -79,6 +79,7 @@ class Steps(Gradients):
         half of an evaluation would be numbers that the job never had.
         """
         self._strangers = set(threads)
+        self._joined = True
         self.torn = 0
 
     @property
@@ -255,7 +256,7 @@ class Steps(Gradients):
             self._begin_inquiry(self.inquiry)
         # After the very first step nobody knows whether another optimizer steps in the same round.
         if len(self.stepping) == 1:
-            if self.step > 0:
+            if self.step > self._first:
                 self.end_round()
             elif row is not None:
                 if self._capture.validated:

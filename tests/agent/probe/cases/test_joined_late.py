@@ -19,6 +19,62 @@ def numbers(row: dict[str, float]) -> set[str]:
     return {name for name in WHOLE if name in row}
 
 
+class CountingTwice(ActorCritic):
+    """Two optimizers that count their steps and share a round."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.optimizer = torch.optim.Adam(self.optimizer.param_groups[0]["params"], lr=0.01)
+        self.second = torch.optim.Adam(self.second.param_groups[0]["params"], lr=0.01)
+
+
+class Counting(Loop):
+    """Under an optimizer that counts its steps."""
+
+    def prepare(self) -> None:
+        self.optimizer = torch.optim.AdamW(self.params, lr=0.05)
+
+
+def test_steps_go_on_from_the_optimizers_own_count(receiver: Any, start: Callable[..., Any]) -> None:
+    loop = Counting()
+    for _ in range(7):
+        loop.round()
+    start(way_in="attach")
+    for _ in range(3):
+        loop.round()
+    rows = receiver.take().rows
+    assert [row["step"] for row in rows] == [7, 8, 9]
+    assert [row.get("loss") for row in rows] == [None, loop.truth[8].loss, loop.truth[9].loss]
+
+
+@pytest.mark.parametrize("count", ["x", float("nan"), float("inf"), -3.0, 1e300, None, torch.zeros(2)])
+def test_a_count_that_is_none_is_not_believed(receiver: Any, start: Callable[..., Any], count: Any) -> None:
+    loop = Loop()
+    loop.round()
+    for param in loop.params:
+        loop.optimizer.state[param]["step"] = count
+    probe = start(way_in="attach")
+    loop.round()
+    loop.round()
+    assert [row["step"] for row in receiver.take().rows] == [0, 1]
+    assert probe.failures == 0
+
+
+def test_a_second_optimizer_of_the_first_round_belongs_to_it_after_an_attachment(
+    receiver: Any, start: Callable[..., Any]
+) -> None:
+    loop = CountingTwice()
+    for _ in range(4):
+        loop.round()
+    probe = start(way_in="attach")
+    for _ in range(3):
+        loop.round()
+    probe.close()
+    rows = receiver.take().rows
+    assert [row["step"] for row in rows] == [4, 5, 6]
+    assert all({"lr/0", "lr/1.0"} <= row.keys() for row in rows)
+
+
 def test_half_of_an_accumulated_loss_is_no_loss(receiver: Any, start: Callable[..., Any], said: Any) -> None:
     loop = Accumulated()
     loop.optimizer.zero_grad()

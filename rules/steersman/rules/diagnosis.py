@@ -12,11 +12,14 @@ from steersman.rules.confidence import HEALTHY, HEALTHY_BLIND, stated
 from steersman.rules.facts import JobFacts
 from steersman.rules.features.panel import Panel
 from steersman.rules.finding import FindingState, Severity
-from steersman.rules.lr_memory import LrMemory
+from steersman.rules.lr_memory import COME_DOWN, LrMemory
 from steersman.rules.recommend import higher, lower
 from steersman.rules.verdict import Diagnosis, Prescription, PrescriptionKind, RecommendedLR, Verdict
 
 Value = float | bool | None
+
+AFFINE_RISE = 3.0
+"""Where a loss that is not always positive stands so far above its best, nobody can say that it is healthy."""
 
 SHORT = 30
 """Points below which nothing is said of a job in which nothing fires."""
@@ -128,7 +131,8 @@ class Diagnostician:
             verdict, confidence = Verdict.UNDETERMINED, 0.5
         else:
             i_up, c = values["i_up"], values["c"]
-            worse = i_up is not None and i_up < -0.05
+            risen = values["affine_up"]
+            worse = (i_up is not None and i_up < -0.05) or (risen is not None and risen > AFFINE_RISE)
             verdict = Verdict.UNDETERMINED if worse else Verdict.HEALTHY
             confidence = 0.5 if worse else HEALTHY if c is not None else HEALTHY_BLIND
         return Diagnosis(
@@ -155,6 +159,8 @@ class Diagnostician:
         memory = self.memory
         seen = memory.steps
         overshoot = values["overshoot"]
+        if values["lr"] is None and "r_top" not in seen:
+            return None
         if "r_top" in seen:
             reach = seen["r_top"] * math.sqrt(seen.get("horizon", 1000.0))
             return reach > 1.0 or seen.get("travel", 0.0) > 0.6 or seen.get("c", 0.0) < -0.1
@@ -180,7 +186,8 @@ class Diagnostician:
             optimizer = self.facts.optimizer
             return lower(seen, broke, optimizer, memory.stable, memory.unstable, memory.in_warmup), True
         if verdict is Verdict.LR_TOO_LOW:
-            return higher(values, lr, memory.unstable), True
+            asks = memory.asks
+            return higher(asks or values, asks.get("lr", lr), memory.unstable), True
         if verdict in (Verdict.OVERFITTING, Verdict.BAD_DATA, Verdict.GRADIENT_VANISHING):
             return None, False
         return None, None
@@ -206,6 +213,9 @@ class Diagnostician:
         else:
             factor = recommended.value / lr
         if verdict is Verdict.LR_TOO_LOW:
+            share = values["lr_share"]
+            if factor <= 1.0 or (share is not None and share < COME_DOWN):
+                return None  # small steps late in a schedule are meant
             c, t, step = values["c"], values["t_c"], values["step"]
             early = step is not None and step < 0.5 * float(values["horizon"] or 1000.0)
             bold = early and c is not None and t is not None and c > 0.25 and t > 5.0

@@ -15,6 +15,10 @@ Value = float | bool | None
 
 _BROKEN = (Verdict.LR_TOO_HIGH, Verdict.DIVERGED, Verdict.NONFINITE, Verdict.GRADIENT_EXPLOSION)
 _STEPS = ("r_top", "horizon", "travel", "c", "rho")
+_ASKS = ("lr", "r", "horizon", "octaves")
+
+COME_DOWN = 0.6
+"""Share of its peak below which a schedule has come down by itself."""
 
 
 def above(lr: float | None, aim: float | None) -> bool:
@@ -39,6 +43,7 @@ class LrMemory(Saved):
         hot: whether it is broken now.
         in_warmup: whether it last broke before its warm-up was over.
         served: whether it had improved undisturbed at half the rate at which it last broke, or more.
+        asks: what the steps of a job that does not break ask of its rate, as it was before its own schedule came down.
         steps: the last features of its steps that were still numbers, and `ln_best`, the logarithm of the rate that
             they were judged to ask for.
     """
@@ -60,6 +65,7 @@ class LrMemory(Saved):
         self.in_warmup = False
         self.served = False
         self.steps: dict[str, float] = {}
+        self.asks: dict[str, float] = {}
 
     def adjusted(self, factor: float, recommended: float | None = None) -> None:
         """Our own hand moved the rate, when this one was recommended."""
@@ -91,7 +97,12 @@ class LrMemory(Saved):
                 self.steps["ln_best"] = best
         lr = values["lr"]
         octaves = values["octaves"]
-        if octaves is not None and lr is not None and lr > 0.0 and not nonfinite:
+        share = values["lr_share"]
+        # What a job looks like late in a schedule that came down by itself says nothing of the rate it should have had.
+        high = share is None or share >= COME_DOWN or bool(values["adjusted"])
+        if lr is not None and lr > 0.0 and high:
+            self.asks = {k: float(v) for k in _ASKS if (v := values[k]) is not None}
+        if octaves is not None and lr is not None and lr > 0.0 and high and not nonfinite:
             self.steps["ln_best"] = math.log(lr) - octaves * math.log(2.0)
         if broken and not self.hot:
             self.hot = True
@@ -120,9 +131,10 @@ class LrMemory(Saved):
 
     def state(self) -> dict[str, Any]:
         """See `Saved.state`."""
-        return {**super().state(), "steps": dict(self.steps)}
+        return {**super().state(), "steps": dict(self.steps), "asks": dict(self.asks)}
 
     def load(self, state: dict[str, Any]) -> None:
         """See `Saved.load`."""
         super().load(state)
         self.steps = dict(state["steps"])
+        self.asks = dict(state["asks"])

@@ -17,9 +17,9 @@ class LogLoss(Saved):
 
     In log space most false alarms of a z score vanish (by a factor of 40 at z > 4 over 125,000 healthy steps of a
     pilot). The floor, 1e-4 of the median of the first 20 losses, keeps runs that interpolate from inventing spikes as
-    the loss goes to zero. A loss that is not positive among the first 50 (rewards, bounds) turns the logarithm into
-    asinh((L - median) / (5 scale)), median and scale being those of the first 50; what is a percentage then has no
-    meaning, and features that are one are unknown.
+    the loss goes to zero. A loss that is not positive among the first 50 (rewards, bounds), and one that
+    is negative later, turns the logarithm into asinh((L - median) / (5 scale)), median and scale being those of the
+    first 50; what is a percentage then has no meaning, and features that are one are unknown.
 
     >>> scale = LogLoss()
     >>> round(scale.update(math.e), 3)
@@ -42,6 +42,8 @@ class LogLoss(Saved):
         """Take a finite loss; returns it on the scale, or None while an affine scale is still being found."""
         if self.count < AFFINE_POINTS:
             self._learn(loss)
+        elif loss < -self.floor:
+            self.affine = True
         if self.affine:
             if self.count < AFFINE_POINTS:
                 return None

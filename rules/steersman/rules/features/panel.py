@@ -21,6 +21,7 @@ from steersman.rules.features.rate import LearningRate
 from steersman.rules.features.recovery import Recovery
 from steersman.rules.features.regime import Regime
 from steersman.rules.features.saved import Saved
+from steersman.rules.features.spikes import Spikes
 from steersman.rules.features.stale import StaleMoment
 from steersman.rules.features.stepsize import ASSUMED_STEPS, StepSize
 from steersman.rules.features.surge import Surge
@@ -45,7 +46,7 @@ _PARTS = (
     "scale", "z", "z_grad", "cusum", "cusum_grad", "drawup", "ring",
     "hypergrad", "step_size", "gain", "bad_loss", "bad_grad", "rate", "regime",
     "breakout", "breakout_grad", "knee", "zeros", "grad_level",
-    "recovery", "numerics", "stale", "surge",
+    "recovery", "numerics", "stale", "surge", "spikes",
 )  # fmt: skip
 
 # What is unknown together is put down together.
@@ -54,7 +55,7 @@ _NO_DIRECTION: dict[str, Value] = dict.fromkeys(
     ("n_c", "c", "t_c", "r", "r_top", "R", "R_assumed", "p_low", "p_high", "octaves", "travel", "pace")
 )
 _NO_RATE: dict[str, Value] = dict.fromkeys(
-    ("lr", "lr_share", "lr_zero_share", "warmup", "decaying", "lr_peak", "warmup_ratio")
+    ("lr", "lr_share", "lr_zero_share", "lr_zero_run", "warmup", "decaying", "lr_peak", "warmup_ratio")
 )
 _NO_SURGE: dict[str, Value] = dict.fromkeys(("lr_surge", "surge_points", "surge_top", "surge_stands", "surge_noise"))
 _NO_VALIDATION: dict[str, Value] = dict.fromkeys(
@@ -71,7 +72,7 @@ class Panel(Saved):
 
     FIELDS: ClassVar[tuple[str, ...]] = (
         "step", "time", "loss", "z_top", "jump", "zg_top", "adjusted", "warming", "broke_out",
-        "broke_out_top", "broke_out_grad", "warmup_steps", "taken", "judged", "p_low", "p_high", "octaves",
+        "broke_out_top", "broke_out_grad", "warmup_steps", "taken", "judged", "bursting", "p_low", "p_high", "octaves",
     )  # fmt: skip
 
     # Above thirty attributes an object without slots is looked up in a dictionary.
@@ -93,6 +94,7 @@ class Panel(Saved):
         self.warmup_steps = 0
         self.taken = 1
         self.judged = 0
+        self.bursting = False
         self.p_low: float | None = None
         self.p_high: float | None = None
         self.octaves: float | None = None
@@ -119,6 +121,7 @@ class Panel(Saved):
         self.numerics = Numerics()
         self.stale = StaleMoment()
         self.surge = Surge()
+        self.spikes = Spikes()
         self.sets: dict[str, ValidationSet] = {}
         self._trend: Trend | None = None
         self._trend_fresh = False
@@ -180,6 +183,10 @@ class Panel(Saved):
             self.cusum.update(z)
             if z > 5.0 and level - location > 0.05:
                 self.recovery.spiked(location + self.z.scale)
+                if self.bursting and z > 6.0 and level - location > 0.1 and not scale.affine:
+                    # Losses alone may have heavy tails without anything being wrong.
+                    self.spikes.spiked(self.regime.points)
+        self.bursting = False
         self.drawup.update(level)
         if self.recovery.active:
             self.recovery.update(self.drawup.fast.mean)
@@ -214,6 +221,7 @@ class Panel(Saved):
             if self.zg_top is None or z > self.zg_top:
                 self.zg_top = z
             self.cusum_grad.update(z)
+            self.bursting = z > 3.0
 
     def take_numerics(self, scale: float | None, norm: float | None, clipped: float | None) -> None:
         """Take the loss scale, and the gradient norm before and after clipping."""
@@ -334,6 +342,7 @@ class Panel(Saved):
             "above_start": fast - first if relative else None,
             "overshoot": drawup.top - first if relative else None,
             "fell": first - best if relative else None,
+            "affine_up": fast - best if seen and affine else None,
             "noise": z.scale if z.count >= 20 else None,
             "nonfinite_loss": float(bad_loss.run) if bad_loss.points else None,
             "nonfinite_loss_recent": float(len(bad_loss.where)) if bad_loss.points else None,
@@ -379,6 +388,7 @@ class Panel(Saved):
             out.update(_NO_SURGE)
         out["loss_zero_run"] = float(zeros.run)
         out["loss_before_zero"] = zeros.before
+        out["spikes_recent"] = float(self.spikes.recent(self.regime.points)) if self.z_grad.count >= 20 else None
         out["unrecovered"] = float(self.recovery.since) if self.z.count >= 20 else None
         out["scale_halvings"] = float(numerics.halvings) if numerics.points else None
         out["clip_share"] = numerics.clipped.mean if numerics.clipped.count >= 20 else None
@@ -421,6 +431,7 @@ class Panel(Saved):
         out["lr"] = now
         out["lr_share"] = now / peak if peak > 0.0 else None
         out["lr_zero_share"] = rate.zeros / points
+        out["lr_zero_run"] = float(rate.zero_run)
         out["warmup"] = warming
         out["decaying"] = rate.decaying
         out["lr_peak"] = peak
@@ -439,7 +450,7 @@ class Panel(Saved):
         found = worst[1]
         rise = found.rise
         out["v_up"] = rise
-        out["v_gain"] = 100.0 * rise * found.noise / abs(found.best) if rise is not None and found.best else None
+        out["v_gain"] = 100.0 * found.gain / abs(found.best) if rise is not None and found.best else None
         out["gap"] = found.gap
         out["gap_rise"] = found.gap_rise
         out["v_last"] = found.last

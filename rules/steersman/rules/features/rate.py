@@ -27,6 +27,7 @@ class LearningRate(Saved):
         "total",
         "points",
         "zeros",
+        "zero_run",
         "change",
         "rising",
         "low",
@@ -40,6 +41,7 @@ class LearningRate(Saved):
         self.total = 0.0
         self.points = 0
         self.zeros = 0
+        self.zero_run = 0
         self.change = 0.0
         self.rising = True
         self.low = math.inf
@@ -60,7 +62,9 @@ class LearningRate(Saved):
             self.high = lr
         if lr == before:
             # The common case, and the cheapest.
-            self.zeros += lr <= 0.0
+            if lr <= 0.0:
+                self.zeros += 1
+                self.zero_run += 1
             self.change = 0.0
             self.still += 1
             if self.still >= 4:
@@ -68,7 +72,9 @@ class LearningRate(Saved):
             return False
         if lr <= 0.0:
             self.zeros += 1
+            self.zero_run += 1
             return False
+        self.zero_run = 0
         if before <= 0.0:
             return False
         change = math.log(lr) - math.log(before)

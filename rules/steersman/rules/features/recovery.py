@@ -6,15 +6,15 @@ from typing import ClassVar
 
 from steersman.rules.features.saved import Saved
 
-PATIENCE = 500
+PATIENCE = 2000
 
 
 class Recovery(Saved):
     """Counts the points since a spike from which the loss has not come back.
 
     It is back when its mean over some 8 points is within one sd of where it was. Spikes of a 176-billion-parameter run
-    were over within 30 points, and the same team saw up to 2,000 (BLOOM's chronicles). After 500 points the new level
-    is what there is.
+    were over within 30 points, and the same team saw up to 2,000 (BLOOM's chronicles). After that the new level is
+    what there is.
 
     >>> r = Recovery()
     >>> r.spiked(level=1.0)

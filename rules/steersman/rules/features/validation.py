@@ -14,18 +14,22 @@ KEEP = 32
 class ValidationSet(Saved):
     """One validation set's last 32 evaluations against its best.
 
-    `rise` is the median of the last three above the lowest, in units of the noise between evaluations (the sd of first
-    differences over sqrt 2, and never less than half a percent of the lowest): the one-standard-error idea of Breiman
-    et al. (1984); compare Prechelt (1998) for what came of absolute thresholds.
+    `rise` is the mean of the last three above the mean of those around the lowest, two before and two after it, in
+    standard errors of that difference, the noise of one evaluation being the sd of first differences over sqrt 2 and
+    never less than half a percent of the lowest: the one-standard-error idea of Breiman et al. (1984); compare Prechelt
+    (1998) for what came of absolute thresholds. The lowest itself is left out: the least of many noisy evaluations is
+    low by chance, and an evaluation that is noise alone would stand above it for ever.
 
     >>> v = ValidationSet()
-    >>> for i, x in enumerate([2.0, 1.5, 1.2, 1.0, 1.1, 1.3, 1.6, 2.0]):
+    >>> for i, x in enumerate([2.0, 1.5, 1.2, 1.0, 1.1, 1.3, 1.6, 2.0, 2.4]):
     ...     v.update(100 * i, x, train=1.5 - 0.2 * i)
     >>> v.rise > 2, v.best_step
     (True, 300)
     """
 
-    FIELDS: ClassVar[tuple[str, ...]] = ("values", "count", "best", "best_step", "best_gap", "gap", "since_best")
+    FIELDS: ClassVar[tuple[str, ...]] = (
+        "values", "count", "best", "best_step", "best_gap", "gap", "since_best", "around",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.values: list[float] = []
@@ -35,6 +39,7 @@ class ValidationSet(Saved):
         self.best_gap: float | None = None
         self.gap: float | None = None
         self.since_best = 0
+        self.around: list[float] = []
         self._noise: float | None = None
 
     def update(self, step: int, value: float, train: float | None) -> None:
@@ -47,7 +52,10 @@ class ValidationSet(Saved):
             del self.values[0]
         self.since_best += 1
         if value < self.best:
+            self.around = self.values[-3:-1]
             self.best, self.best_step, self.best_gap, self.since_best = value, step, self.gap, 0
+        elif self.since_best <= 2:
+            self.around.append(value)
 
     @property
     def noise(self) -> float:
@@ -73,11 +81,17 @@ class ValidationSet(Saved):
         self._noise = None
 
     @property
+    def gain(self) -> float:
+        """Mean of the last three above that of the evaluations around the best, the job's own unit; 0 without both."""
+        last = self.values[-3:]
+        return statistics.fmean(last) - statistics.fmean(self.around) if self.around else 0.0
+
+    @property
     def rise(self) -> float | None:
-        """Median of the last three above the best, in units of its noise; None before five evaluations."""
-        if self.count < 5:
+        """The same in standard errors; None before five evaluations."""
+        if self.count < 5 or not self.around:
             return None
-        return (statistics.median(self.values[-3:]) - self.best) / self.noise
+        return self.gain / (self.noise * math.sqrt(1.0 / 3.0 + 1.0 / len(self.around)))
 
     @property
     def last(self) -> float:

@@ -147,3 +147,23 @@ def test_one_set_that_worsens_is_not_hidden_by_another_that_does_not() -> None:
     engine = Engine(PACK, JobFacts())
     engine.feed(Samples(rows.steps, rows.times, columns))
     assert engine.diagnose().verdict is Verdict.OVERFITTING
+
+
+def test_a_loss_below_zero_that_runs_away_is_not_called_healthy() -> None:
+    loss = np.concatenate([np.full(200, -15.0), np.linspace(-15.0, 335.0, 300)])
+    loss += 0.1 * np.random.default_rng(0).standard_normal(len(loss))
+    engine = Engine(load_pack(), JobFacts())
+    n = len(loss)
+    engine.feed(Samples(np.arange(n), np.zeros(n), {"loss": Column.full(loss), "lr/0": Column.full(np.full(n, 1e-3))}))
+    assert engine.diagnose().verdict is Verdict.UNDETERMINED
+
+
+@pytest.mark.parametrize("end", [-3.0, -0.5])
+def test_a_loss_that_falls_below_zero_has_not_levelled_off(end: float) -> None:
+    n = 1200
+    loss = np.linspace(3.0, end, n) + 0.02 * np.random.default_rng(0).standard_normal(n)
+    engine = Engine(load_pack(), JobFacts())
+    columns = {"loss": Column.full(loss), "lr/0": Column.full(np.full(n, 1e-3))}
+    changed = engine.feed(Samples(np.arange(n), np.zeros(n), columns))
+    assert [f.rule for f in changed if f.severity != "info"] == []
+    assert engine.diagnose().verdict is Verdict.HEALTHY

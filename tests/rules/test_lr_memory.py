@@ -70,3 +70,43 @@ def test_a_constant_in_the_loss_makes_nothing_loud(shift: float) -> None:
     engine = Engine(PACK, JobFacts("AdamW", n))
     changed = engine.feed(Samples(np.arange(n), np.zeros(n), columns))
     assert {f.rule for f in changed if f.state == "firing" and f.severity != "info"} == set()
+
+
+def agreeing(n: int, lr: np.ndarray) -> Diagnosis:
+    """The diagnosis of a job whose steps are much too short and agree, under its own schedule."""
+    rng = np.random.default_rng(2)
+    tenth = np.arange(n) % 10 == 9
+    columns = {
+        "loss": Column.full(3.0 * np.exp(-0.0001 * np.arange(n)) * np.exp(0.002 * rng.standard_normal(n))),
+        "lr/0": Column.full(lr),
+        "hypergrad_cos": Column(0.5 + 0.02 * rng.standard_normal(n), tenth),
+        "update_norm": Column(10.0 * lr / lr.max() * 1e-4, tenth),
+        "weight_norm": Column(np.full(n, 10.0), tenth),
+        "predicted_decrease": Column(np.full(n, 3e-4), tenth),
+    }
+    engine = Engine(PACK, JobFacts("AdamW", n))
+    engine.feed(Samples(np.arange(n), np.zeros(n), columns))
+    return engine.diagnose()
+
+
+def test_a_rate_is_asked_for_that_the_job_should_have_had_and_not_one_beside_the_end_of_its_schedule() -> None:
+    n = 800
+    plan = 1e-5 * (0.5 + 0.5 * np.cos(np.pi * np.arange(n) / n))
+    early, late = agreeing(n, np.full(n, 1e-5)), agreeing(n, plan)
+    for said in (early, late):
+        assert said.verdict is Verdict.LR_TOO_LOW
+        assert said.recommended_lr is not None
+        assert said.recommended_lr.value > 1.5e-5
+    assert early.prescription is not None
+    assert late.prescription is None, "small steps at the end of a schedule are meant"
+
+
+def test_a_log_without_rates_has_none_to_blame() -> None:
+    loss = [2.3, *np.linspace(2.2, 1.8, 30), *[20.0 + k for k in range(40)]]
+    assert told(loss, [0.01] * len(loss)).verdict in (Verdict.LR_TOO_HIGH, Verdict.DIVERGED)
+    engine = Engine(PACK, JobFacts())
+    n = len(loss)
+    engine.feed(Samples(np.arange(n), np.zeros(n), {"loss": Column.full(loss)}))
+    said = engine.diagnose()
+    assert said.verdict is Verdict.DIVERGED
+    assert said.recommended_lr is None

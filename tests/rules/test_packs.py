@@ -72,7 +72,7 @@ def test_the_shipped_pack_is_right_and_has_the_rules_it_names() -> None:
 
 def test_rules_that_speak_of_the_lr_or_a_plateau_look_at_the_direction() -> None:
     # What is read off the rate itself, at zero or just raised beyond its peak, needs no direction.
-    by_the_rate = ("lr_zero", "lr_high_surge")
+    by_the_rate = ("lr_zero", "lr_zero_since", "lr_high_surge")
     for rule in load_pack().rules:
         if rule.verdict in ("plateau", "lr_too_high", "lr_too_low") and rule.name not in by_the_rate:
             assert "c" in rule.expr.names or "known(c)" in rule.expr.source, rule.name

@@ -42,7 +42,7 @@ def test_a_table_and_what_was_left_out(runs: Path) -> None:
     result = call("--labels", runs / "labels.csv", runs / "runs")
     assert result.exit_code == 0, result.exception
     assert "2 runs, 2 of them labelled" in result.stdout
-    (row,) = [line for line in result.stdout.splitlines() if line.startswith("lr_zero")]
+    (row,) = [line for line in result.stdout.splitlines() if line.startswith("lr_zero ")]
     assert row.split("  ")[0] == "lr_zero"
     assert "1/1 [0.03, 1.00]" in row
     assert "trainer_state.json: " in result.stderr

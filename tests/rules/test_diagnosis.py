@@ -167,3 +167,23 @@ def test_a_loss_that_falls_below_zero_has_not_levelled_off(end: float) -> None:
     changed = engine.feed(Samples(np.arange(n), np.zeros(n), columns))
     assert [f.rule for f in changed if f.severity != "info"] == []
     assert engine.diagnose().verdict is Verdict.HEALTHY
+
+
+def test_another_batch_size_begins_another_regime_and_the_last_batch_of_an_epoch_does_not() -> None:
+    n = 600
+    size = np.where(np.arange(n) < 400, 32.0, 128.0)
+    size[::100] = 7.0
+    loss = 3.0 * np.arange(1, n + 1) ** -0.3 * np.exp(0.02 * np.random.default_rng(0).standard_normal(n))
+    tenth = np.arange(n) % 10 == 0
+    columns = {
+        "loss": Column.full(loss),
+        "lr/0": Column.full(np.full(n, 1e-3)),
+        "batch_size": Column(size, tenth),
+    }
+    engine = Engine(load_pack(), JobFacts())
+    began = []
+    for k in range(n):
+        engine.feed(Samples(np.arange(n), np.zeros(n), columns).rows(k, k + 1))
+        if k > 10 and engine.features()["since_regime"] == 0.0:
+            began.append(k)
+    assert began == [430], "the third sample of the new size, one of which was the end of an epoch"

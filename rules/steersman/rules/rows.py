@@ -11,7 +11,7 @@ Cell = float | None
 
 DIRECT = (
     "loss", "grad_norm", "hypergrad_cos", "update_norm", "weight_norm", "predicted_decrease", "loss_scale",
-    "clipped_norm",
+    "clipped_norm", "batch_size",
 )  # fmt: skip
 """Series that enter a feature by themselves, beside `lr/GROUP` and `val_loss/SET`."""
 
@@ -45,7 +45,7 @@ class RowReader:
         panel = self.panel
         steps: list[int] = samples.steps.tolist()
         times: list[float] = samples.times.tolist()
-        loss, grad, cosine, update, weight, promise, scale, clipped = (cells(samples, name) for name in DIRECT)
+        loss, grad, cosine, update, weight, promise, scale, clipped, batch = (cells(samples, name) for name in DIRECT)
         rates = {name: cells(samples, name) for name in sorted(samples.columns) if name.startswith("lr/")}
         sets = [
             (name.partition("/")[2], column)
@@ -53,7 +53,7 @@ class RowReader:
             if name == "val_loss" or name.startswith("val_loss/")
             if (column := cells(samples, name)) is not None
         ]
-        seldom = any(column is not None for column in (cosine, update, promise, scale, clipped)) or bool(sets)
+        seldom = any(column is not None for column in (cosine, update, promise, scale, clipped, batch)) or bool(sets)
         group = self.group
         rate = rates.get(group)
         for k in range(n):
@@ -73,6 +73,8 @@ class RowReader:
             if not seldom:
                 yield bad
                 continue
+            if batch is not None and (size := batch[k]) is not None:
+                panel.take_batch_size(size)
             if scale is not None or clipped is not None:
                 panel.take_numerics(
                     scale[k] if scale is not None else None,

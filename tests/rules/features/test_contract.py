@@ -31,6 +31,7 @@ STEP: dict[str, Step] = {
     "Zeros": lambda f, x, n: f.update(x),
     "GradientLevel": lambda f, x, n: f.update(x),
     "Spikes": lambda f, x, n: f.spiked(n) if x > 0.0 else f.recent(n),
+    "BatchSize": lambda f, x, n: f.update(abs(x) + 1.0),
     "Recovery": lambda f, x, n: f.spiked(x) if n % 5 == 0 else f.update(x),
     "Numerics": lambda f, x, n: (f.scaled(2.0 ** (n % 6)), f.clip(abs(x), 1.0)),
     "Surge": lambda f, x, n: f.update(x) if n % 5 else f.begin(1.0 + n, 1.0, x, abs(x)),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from steersman.rules.facts import JobFacts
+from steersman.rules.features.batch import BatchSize
 from steersman.rules.features.breakout import Breakout
 from steersman.rules.features.cusum import Cusum
 from steersman.rules.features.drawup import DrawUp
@@ -46,7 +47,7 @@ _PARTS = (
     "scale", "z", "z_grad", "cusum", "cusum_grad", "drawup", "ring",
     "hypergrad", "step_size", "gain", "bad_loss", "bad_grad", "rate", "regime",
     "breakout", "breakout_grad", "knee", "zeros", "grad_level",
-    "recovery", "numerics", "stale", "surge", "spikes",
+    "recovery", "numerics", "stale", "surge", "spikes", "batch",
 )  # fmt: skip
 
 # What is unknown together is put down together.
@@ -122,6 +123,7 @@ class Panel(Saved):
         self.stale = StaleMoment()
         self.surge = Surge()
         self.spikes = Spikes()
+        self.batch = BatchSize()
         self.sets: dict[str, ValidationSet] = {}
         self._trend: Trend | None = None
         self._trend_fresh = False
@@ -222,6 +224,11 @@ class Panel(Saved):
                 self.zg_top = z
             self.cusum_grad.update(z)
             self.bursting = z > 3.0
+
+    def take_batch_size(self, size: float) -> None:
+        """Take the examples of a step; begins a regime where the job changed their number for good."""
+        if 0.0 < size < BOUND and self.batch.update(size):
+            self.begin("the batch size changed")
 
     def take_numerics(self, scale: float | None, norm: float | None, clipped: float | None) -> None:
         """Take the loss scale, and the gradient norm before and after clipping."""

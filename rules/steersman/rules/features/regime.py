@@ -10,9 +10,9 @@ from steersman.rules.features.saved import Saved
 class Regime(Saved):
     """Where the present regime began, and how long rules stay silent in it.
 
-    A regime begins at the start, when a warm-up ends, when the LR jumps, when steps jump back (a restart), and when our
-    own hand changes the LR. Everything is counted in points, never in seconds, so that a job logged every 500 steps is
-    judged by the same number of values as one that is logged at each.
+    A regime begins at the start, when a warm-up ends, when the LR jumps, when the batch size changes for good, when
+    steps jump back (a restart), and when our own hand changes the LR. Everything is counted in points, never in
+    seconds, so that a job logged every 500 steps is judged by the same number of values as one that is logged at each.
 
     >>> regime = Regime()
     >>> for _ in range(60):

@@ -50,6 +50,7 @@ OTHERS: dict[str, Sequence[str]] = {
                       "skipped_iters", "num_overflows", "overflow", "overflows", "skipped"),
     "clipped": ("clipped", "grad_clipped", "is_clipped", "clip", "train_clip", "grad_was_clipped", "clip_rate"),
     "weight_norm": ("weight_norm", "params_norm", "param_norm", "parameter_norm", "weights_norm"),
+    "batch_size": ("batch_size", "train_batch_size", "global_batch_size", "effective_batch_size"),
     "update_norm": ("update_norm",),
     "hypergrad_cos": ("hypergrad_cos",),
     "predicted_decrease": ("predicted_decrease",),

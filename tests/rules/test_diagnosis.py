@@ -187,3 +187,47 @@ def test_another_batch_size_begins_another_regime_and_the_last_batch_of_an_epoch
         if k > 10 and engine.features()["since_regime"] == 0.0:
             began.append(k)
     assert began == [430], "the third sample of the new size, one of which was the end of an epoch"
+
+
+def mature(start: int, joined: bool = False) -> Engine:
+    """A job at the noise floor of a rate that fits, seen from a step on."""
+    rng = np.random.default_rng(5)
+    n = 600
+    tenth = np.arange(n) % 10 == 9
+    columns = {
+        "loss": Column.full(0.3 * np.exp(0.3 * rng.standard_normal(n))),
+        "lr/0": Column.full(np.full(n, 1e-3)),
+        "hypergrad_cos": Column(0.05 * rng.standard_normal(n), tenth),
+        "update_norm": Column(np.full(n, 0.5), tenth),
+        "weight_norm": Column(np.full(n, 10.0), tenth),
+        "predicted_decrease": Column(np.full(n, 3e-2), tenth),
+    }
+    engine = Engine(load_pack(), JobFacts("AdamW", joined=joined))
+    engine.feed(Samples(np.arange(n) + start, np.zeros(n), columns))
+    return engine
+
+
+@pytest.mark.parametrize(("start", "joined"), [(0, True), (5000, False), (5000, True)])
+def test_a_job_that_is_at_its_noise_floor_when_it_is_first_seen_is_not_too_hot(start: int, joined: bool) -> None:
+    engine = mature(start, joined)
+    assert engine.diagnose().verdict is Verdict.HEALTHY
+    values = engine.features()
+    assert values["joined"] == 1.0
+    assert values.get("above_start") is None
+
+
+def test_a_job_that_looked_so_from_its_first_step_on_is() -> None:
+    engine = mature(0)
+    assert engine.features()["joined"] == 0.0
+    assert engine.diagnose().verdict is Verdict.LR_TOO_HIGH
+
+
+@pytest.mark.parametrize(
+    ("first", "every", "joined"), [(1, 1, False), (500, 500, False), (10, 10, False), (600, 10, True)]
+)
+def test_where_a_log_begins_tells_whether_the_job_did(first: int, every: int, joined: bool) -> None:
+    engine = Engine(load_pack(), JobFacts())
+    n = 60
+    columns = {"loss": Column.full(np.full(n, 2.0))}
+    engine.feed(Samples(first + every * np.arange(n), np.zeros(n), columns))
+    assert engine.features()["joined"] == joined

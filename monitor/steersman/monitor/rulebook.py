@@ -110,4 +110,8 @@ class Rulebook:
 
 def _job_facts(facts: Facts) -> JobFacts:
     optimizer = facts.optimizer
-    return JobFacts(optimizer=optimizer.class_name if optimizer else "", planned_steps=facts.planned_steps)
+    return JobFacts(
+        optimizer=optimizer.class_name if optimizer else "",
+        planned_steps=facts.planned_steps,
+        joined=facts.way_in == "attach",
+    )

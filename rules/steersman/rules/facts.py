@@ -12,7 +12,9 @@ class JobFacts:
     Attributes:
         optimizer: class name of its optimizer, empty where it is not known.
         planned_steps: how many optimizer steps it means to take; 0 where it did not say.
+        joined: whether somebody came to it while it ran, so that its beginning was not seen.
     """
 
     optimizer: str = ""
     planned_steps: int = 0
+    joined: bool = False

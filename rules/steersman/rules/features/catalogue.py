@@ -31,6 +31,7 @@ _NAMES: tuple[tuple[str, str, str], ...] = (
     ("since_regime", "number", "points since the present regime began"),
     ("blanked", "bool", "too early in the regime to judge"),
     ("adjusted", "number", "how often our own hand has changed the LR"),
+    ("joined", "bool", "the beginning of the job was not seen: what is compared with it is unknown"),
     ("loss", "number", "last finite loss, the job's own unit"),
     ("loss_smooth", "number", "loss smoothed over some 8 points, the job's own unit"),
     ("z_loss", "number", "highest z score of the loss since the last check"),

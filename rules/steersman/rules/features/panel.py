@@ -40,6 +40,9 @@ BOUND = 1e150
 JUDGE_EVERY = 4
 """Samples of the direction between two judgements of the LR, which cost as much as some ten checks."""
 
+BEGINNING = 20
+"""Steps within which a job that is logged at each of them is still at its beginning."""
+
 MAX_SETS = 16
 """Validation sets followed at most; a job that names a set after each step must not fill the memory."""
 
@@ -72,7 +75,7 @@ class Panel(Saved):
     """
 
     FIELDS: ClassVar[tuple[str, ...]] = (
-        "step", "time", "loss", "z_top", "jump", "zg_top", "adjusted", "warming", "broke_out",
+        "step", "time", "joined", "entered", "loss", "z_top", "jump", "zg_top", "adjusted", "warming", "broke_out",
         "broke_out_top", "broke_out_grad", "warmup_steps", "taken", "judged", "bursting", "p_low", "p_high", "octaves",
     )  # fmt: skip
 
@@ -83,6 +86,8 @@ class Panel(Saved):
         self.facts = facts
         self.step = -1
         self.time = 0.0
+        self.joined = facts.joined
+        self.entered = -1
         self.loss: float | None = None
         self.z_top: float | None = None
         self.jump = 0.0
@@ -134,11 +139,20 @@ class Panel(Saved):
         before, self.step, self.time = self.step, step, time
         self.regime.tick()
         taken = step - before if before >= 0 else 1
+        if self.entered < 0 or self.regime.points == 2:
+            self._enter(step, taken)
         if taken < 0:
             self.begin("steps jumped back", afresh=True)
             taken = 1
         self.taken = taken
         return taken
+
+    def _enter(self, step: int, taken: int) -> None:
+        """Take one of the first two rows, which tell whether there were others: logged every 500, one begins at 500."""
+        if self.entered < 0:
+            self.entered = step
+        elif step > self.entered:
+            self.joined = self.joined or self.entered >= max(BEGINNING, 2 * taken + 1)
 
     def learning_rate(self, lr: float, steps: int) -> None:
         """Take the LR of the first group."""
@@ -292,7 +306,8 @@ class Panel(Saved):
         """The rules have seen these values: peaks start anew, and the LR is judged again where more is known."""
         if self.hypergrad.count >= self.judged + JUDGE_EVERY:
             self.judged = self.hypergrad.count
-            judgement = judge(values)
+            # It was learned from what jobs look like since their beginning.
+            judgement = None if self.joined else judge(values)
             if judgement is None:
                 self.p_low = self.p_high = self.octaves = None
             else:
@@ -330,6 +345,7 @@ class Panel(Saved):
         affine = self.scale.affine
         seen = drawup.count > 0
         relative = seen and not affine
+        begun = relative and not self.joined
         fast, best, first = drawup.fast.mean, drawup.best, drawup.first
         trend = self.trend()
         out: dict[str, Value] = {
@@ -338,6 +354,7 @@ class Panel(Saved):
             "since_regime": float(regime.since),
             "blanked": regime.since < regime.blank,
             "adjusted": float(self.adjusted),
+            "joined": self.joined,
             "loss": self.loss,
             "loss_smooth": self.scale.back(fast) if seen else None,
             "z_loss": self.z_top,
@@ -346,8 +363,8 @@ class Panel(Saved):
             "cusum": self.cusum.sum if seen else None,
             "cusum_gnorm": self.cusum_grad.sum if self.z_grad.count else None,
             "up": fast - best if relative else None,
-            "above_start": fast - first if relative else None,
-            "overshoot": drawup.top - first if relative else None,
+            "above_start": fast - first if begun else None,
+            "overshoot": drawup.top - first if begun else None,
             "fell": first - best if relative else None,
             "affine_up": fast - best if seen and affine else None,
             "noise": z.scale if z.count >= 20 else None,
@@ -381,8 +398,8 @@ class Panel(Saved):
             out["breakout"] = self.broke_out
             out["breakout_top"] = self.broke_out_top if self.broke_out is not None else None
             out["breakout_gnorm"] = self.broke_out_grad
-            out["knee"] = knee.ratio
-            out["loss_first"] = self.scale.back(knee.first) if knee.count else None
+            out["knee"] = None if self.joined else knee.ratio
+            out["loss_first"] = self.scale.back(knee.first) if knee.count and not self.joined else None
         else:
             out["breakout"] = out["breakout_top"] = None
             out["breakout_gnorm"] = self.broke_out_grad
@@ -415,7 +432,7 @@ class Panel(Saved):
             out["t_c"] = cosine.t if count >= 3 else None
             moved = size.count > 0
             reach = size.over(horizon) if moved else None
-            travel = size.travel if moved else None
+            travel = size.travel if moved and not self.joined else None
             out["r"] = size.ratio if moved else None
             out["r_top"] = math.exp(size.ln_top) if moved else None
             out["R"] = reach if planned > 0 else None

@@ -18,7 +18,9 @@ from .ring import HostRing, Slot, peek
 _MOST = 1 << 17
 _PIECES = 32
 # The classes that step from gradients the plain way: of others nobody knows what a change of weights means.
-_PLAIN = ("SGD", "RMSprop", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta")
+_PLAIN = (
+    "SGD", "RMSprop", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "Adafactor", "Muon",
+)  # fmt: skip
 
 
 class Sums(NamedTuple):
@@ -96,7 +98,7 @@ class Direction:
             plain
             and len(signs) == 1
             and len({(p.device, p.dtype) for p in params}) == 1
-            and torch_class(optimizer) in _PLAIN
+            and plain_class(optimizer) in _PLAIN
         )
         if self.known:
             self._sign = signs.pop()
@@ -242,9 +244,12 @@ def pieces(params: Sequence[torch.Tensor]) -> List[Piece]:
     return found
 
 
-def torch_class(optimizer: Any) -> Optional[str]:
-    """The nearest of an optimizer's classes that is torch's own."""
+def plain_class(optimizer: Any) -> Optional[str]:
+    """The nearest of an optimizer's classes that is torch's own, or transformers' (Adafactor)."""
     for cls in type(optimizer).__mro__:
-        if cls.__module__.startswith("torch.optim.") and cls is not torch.optim.Optimizer:
+        module = cls.__module__
+        # Of torch's classes some name the package as their module, others the module that they stand in.
+        torchs = module == "torch.optim" or module.startswith("torch.optim.")
+        if (torchs and cls is not torch.optim.Optimizer) or module == "transformers.optimization":
             return str(cls.__name__)
     return None

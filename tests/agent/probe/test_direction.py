@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -97,6 +98,101 @@ def test_clipping_does_not_shrink_the_predicted_decrease(probe: Any, receiver: A
         work.optimizer.step()
     truth = -float(gradient @ (flat(params) - before))
     assert receiver.take().rows[-1]["predicted_decrease"] == pytest.approx(truth, rel=1e-3)
+
+
+def clipped_by_value(work: Any, steps: set[int], clip: Callable[..., Any]) -> dict[int, float]:
+    """Take 41 steps, the gradients of some of them clipped by value; c of each, by what the step used."""
+    params = list(work.model.parameters())
+    update = torch.zeros(sum(p.numel() for p in params), dtype=torch.double)
+    found = {}
+    for step in range(41):
+        work.optimizer.zero_grad()
+        work.loss().backward()
+        if step in steps:
+            clip(params, 0.01)
+        gradient, before = flat(p.grad for p in params), flat(params)
+        found[step] = -float(gradient @ update) / (float(gradient.norm() * update.norm()) or math.nan)
+        work.optimizer.step()
+        update = flat(params) - before
+    return found
+
+
+# As a script has it that was started before the probe came.
+EARLIER = torch.nn.utils.clip_grad_value_
+
+
+@pytest.mark.parametrize("clip", [EARLIER, lambda *args: torch.nn.utils.clip_grad_value_(*args)])
+def test_where_values_were_clipped_nobody_knows_where_the_loss_falls(
+    clip: Any, probe: Any, receiver: Any, job: Any, said: Any
+) -> None:
+    work = job(lambda p: torch.optim.Adam(p, lr=0.01))
+    cosines = clipped_by_value(work, {9, 20, 21, 22}, clip)
+    rows = {int(row["step"]): row for row in receiver.take().rows}
+    assert [step for step, row in rows.items() if "predicted_decrease" in row] == [19, 29, 39]
+    agreeing = {step: row["hypergrad_cos"] for step, row in rows.items() if "hypergrad_cos" in row}
+    assert agreeing == pytest.approx({step: cosines[step] for step in (10, 30, 40)}, abs=1e-5)
+    # How far the weights went is known all the same.
+    assert {"update_norm", "weight_norm", "grad_norm"} <= set(rows[20])
+    (event,) = said("values_clipped")
+    assert "hypergrad_cos and predicted_decrease are unknown" in event["message"]
+    assert probe.failures == 0
+
+
+def test_clipping_by_the_norm_keeps_where_gradients_point(probe: Any, receiver: Any, job: Any, said: Any) -> None:
+    work = job(lambda p: torch.optim.Adam(p, lr=0.01))
+    cosines = clipped_by_value(work, set(range(41)), torch.nn.utils.clip_grad_norm_)
+    agreeing = {row["step"]: row["hypergrad_cos"] for row in receiver.take().rows if "hypergrad_cos" in row}
+    assert agreeing == pytest.approx({step: cosines[step] for step in (10, 20, 30, 40)}, abs=1e-5)
+    assert not said("values_clipped")
+
+
+def test_after_both_kinds_of_clipping_only_the_norm_before_is_known(probe: Any, receiver: Any, job: Any) -> None:
+    work = job(lambda p: torch.optim.Adam(p, lr=0.01))
+    params = list(work.model.parameters())
+    for _ in range(3):
+        work.optimizer.zero_grad()
+        work.loss().backward()
+        before = float(torch.nn.utils.clip_grad_norm_(params, 0.5))
+        torch.nn.utils.clip_grad_value_(params, 0.001)
+        work.optimizer.step()
+        row = receiver.take().rows[-1]
+        assert row["grad_norm"] == pytest.approx(before, rel=1e-5)
+        assert "clipped_norm" not in row
+
+
+def test_clipped_values_of_one_optimizer_leave_the_round_of_both_unknown(probe: Any, receiver: Any, job: Any) -> None:
+    """One row speaks for both, and which of them the gradients belonged to was not seen."""
+    work, other = (job(lambda p: torch.optim.SGD(p, lr=0.01)) for _ in range(2))
+    for step in range(31):
+        for one in (work, other):
+            one.optimizer.zero_grad()
+        (work.loss() + other.loss()).backward()
+        work.optimizer.step()
+        if step == 20:
+            torch.nn.utils.clip_grad_value_(list(other.model.parameters()), 0.01)
+        other.optimizer.step()
+    probe.close()
+    assert [row["step"] for row in receiver.take().rows if "hypergrad_cos" in row] == [10, 30]
+
+
+def test_a_torch_that_clips_values_in_another_way_is_seen_as_well(
+    receiver: Any, start: Any, job: Any, said: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def clip_grad_value_(parameters: Any, clip_value: float, foreach: Any = None) -> None:
+        for parameter in parameters:
+            parameter.grad.clamp_(-clip_value, clip_value)
+
+    for holder in (torch.nn.utils, sys.modules["torch.nn.utils.clip_grad"]):
+        monkeypatch.setattr(holder, "clip_grad_value_", clip_grad_value_)
+    probe = start()
+    clipped_by_value(
+        job(lambda p: torch.optim.Adam(p, lr=0.01)), {20}, lambda *args: torch.nn.utils.clip_grad_value_(*args)
+    )
+    assert [row["step"] for row in receiver.take().rows if "hypergrad_cos" in row] == [10, 30, 40]
+    assert len(said("values_clipped")) == 1
+    probe.close()
+    assert torch.nn.utils.clip_grad_value_ is clip_grad_value_
+    assert probe.failures == 0
 
 
 class Unheard(torch.optim.Optimizer):

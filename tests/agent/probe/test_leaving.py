@@ -27,6 +27,7 @@ def places() -> list[Any]:
     clip: Any = torch.nn.utils.clip_grad
     found = [getattr(torch.nn.functional, name) for name in LOSSES]
     found += [torch.autograd.backward, clip._get_total_norm, clip._clip_grads_with_norm_]
+    found += [clip._group_tensors_by_device_and_dtype, clip.clip_grad_value_, torch.nn.utils.clip_grad_value_]
     return [*found, torch.amp.GradScaler.scale, Optimizer._optimizer_step_code]
 
 

@@ -211,6 +211,12 @@ class Capture:
             mine.plain = False
         mine.norm = mine.share = None
 
+    def cut(self) -> None:
+        """The job clips the values of gradients: where they point is then no longer where the loss falls."""
+        mine = self._mine()
+        mine.cut = True
+        mine.plain = False
+
     def unscale(self, scale: Any) -> None:
         """The norms by which the job clipped were those of gradients that still were multiplied by this."""
         mine = self._mine()

@@ -38,6 +38,7 @@ class Gathered:
     summed = False  # several calls, and nothing shows that each was divided by their number
     divisor: Optional[float] = None
     clips: Sequence[Clip] = ()  # of the gradients that the next step will use
+    cut = False  # the job clipped the values of gradients
     norm: Optional[torch.Tensor] = None  # the last that was computed: for clipping, perhaps
     share: Optional[Tuple[Share, int]] = None  # the same of gradients that lie over several ranks, and of how many
     scaled: Sequence[Tuple[torch.Tensor, torch.Tensor]] = ()  # what a GradScaler made of losses, and these

@@ -52,6 +52,7 @@ class Gradients(Rounds):
         super().__init__(capture, rows, ring, overlay, orders, budget, say)
         self._sample_every = sample_every
         self._measured = 0
+        self._cut = False
 
     def _look(self, seen: Seen, optimizer: Any, gathered: Optional[Gathered]) -> None:
         """Read the gradients that the step will use, without waiting for them."""
@@ -60,6 +61,8 @@ class Gradients(Rounds):
         began = _now()
         budget, row = self._budget, self.row
         clips = gathered.clips if gathered is not None else ()
+        if gathered is not None and gathered.cut:
+            self._note_cut(row)
         wanted = row is not None and self.step % budget.norm_every == 0
         norm = seen.norm
         if wanted or clips:
@@ -72,7 +75,7 @@ class Gradients(Rounds):
                     found = self._ring.bring(clip.norm)
                 elif row is not None:
                     seen.shards.clipped(clip.norm, row, self._rows, self._say)
-                if row is not None and clip.most > 0 and not row.norms:
+                if row is not None and clip.most > 0 and not row.norms and not row.cut:
                     column = self._rows.column("clipped_norm")
                     row.widen(self._rows.width)
                     row.clipped = (column, clip.most) if column >= 0 else None
@@ -134,6 +137,18 @@ class Gradients(Rounds):
                 direction.watch(optimizer, flat, seen.norm.square)
         finally:
             _set_grad_enabled(training)
+
+    def _note_cut(self, row: Optional[Row]) -> None:
+        """The job clipped the values of its gradients, not all by one factor: they point elsewhere now."""
+        if row is not None:
+            row.cut = True
+        if not self._cut:
+            self._cut = True
+            words = (
+                "the job clips the values of its gradients, which turns them: hypergrad_cos and predicted_decrease are "
+                "unknown where it does, and grad_norm is the norm of what the step used"
+            )
+            self._say("values_clipped", words, 1)
 
     def _note_origins(self, row: Row, gathered: Gathered) -> None:
         if len(gathered.origins) == gathered.calls:

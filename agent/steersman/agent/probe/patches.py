@@ -35,6 +35,7 @@ LOSSES = (
     "soft_margin_loss",
     "triplet_margin_loss",
 )
+_CLIP_VALUES, _GROUPING = "clip_grad_value_", "_group_tensors_by_device_and_dtype"
 
 
 class Patches:
@@ -73,6 +74,13 @@ class Patches:
             for holder in (clip, torch.nn.utils):
                 if holder is not None:
                     self._wrap(holder, "clip_grad_norm_", self._clip_whole)
+        if clip is not None and _calls(clip.clip_grad_value_, _GROUPING) and hasattr(clip, _GROUPING):
+            # Called by name as well; clip_grad_norm_'s halves call it too.
+            self._wrap(clip, _GROUPING, self._grouping)
+        else:
+            for holder in (clip, torch.nn.utils):
+                if holder is not None:
+                    self._wrap(holder, _CLIP_VALUES, self._clip_values)
         for name in LOSSES if losses else ():
             if hasattr(torch.nn.functional, name):
                 self._wrap(torch.nn.functional, name, self._loss)
@@ -169,6 +177,33 @@ class Patches:
 
         return clip_grad_norm_
 
+    def _grouping(self, original: Any) -> Any:
+        compiling = torch.compiler.is_compiling
+
+        def group_tensors(*args: Any, **kwargs: Any) -> Any:
+            if not compiling() and sys._getframe(1).f_code.co_name == _CLIP_VALUES:
+                self._cut()
+            return original(*args, **kwargs)
+
+        return group_tensors
+
+    def _clip_values(self, original: Any) -> Any:
+        compiling = torch.compiler.is_compiling
+
+        def clip_grad_value_(*args: Any, **kwargs: Any) -> Any:
+            if not compiling():
+                self._cut()
+            return original(*args, **kwargs)
+
+        return clip_grad_value_
+
+    def _cut(self) -> None:
+        if not self.asleep and not self._guard.off:
+            try:
+                self._capture.cut()
+            except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
+                self._guard.failed("in clip_grad_value_")
+
     def _loss(self, original: Any) -> Any:
         capture, guard = self._capture, self._guard
         training, compiling, name = torch.is_grad_enabled, torch.compiler.is_compiling, original.__name__
@@ -233,6 +268,13 @@ class Patches:
             return result
 
         return step
+
+
+def _calls(function: Any, name: str) -> bool:
+    """Whether a function looks another up by this name each time it is called."""
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    return name in getattr(getattr(function, "__code__", None), "co_names", ())
 
 
 def _gradients(parameters: Any) -> int:

@@ -61,6 +61,7 @@ class Row:
     answer: Optional[Answer] = None
     spread = -1  # column of the spread of the losses, where they are still on their way
     clipped: Optional[Tuple[int, float]] = None  # column of the norm after clipping, and to what was clipped
+    cut = False  # the values of its gradients were clipped, and nothing is said of where they point
     skipped: Optional[Slot] = None  # not zero: a scaler's step that was none
 
     def __init__(self, step: int, columns: int) -> None:
@@ -170,7 +171,7 @@ class Row:
             return
         dot, gradient, update, weight = found
         size = math.sqrt(gradient) * math.sqrt(update) if gradient >= 0 and update >= 0 else math.nan
-        if size > 0 and math.isfinite(size) and math.isfinite(dot):
+        if size > 0 and math.isfinite(size) and math.isfinite(dot) and not self.cut:
             self.set(COSINE, max(-1.0, min(1.0, -dot / size)))
         if math.isfinite(update):
             self.set(UPDATE, math.sqrt(update / sums.share))
@@ -179,7 +180,7 @@ class Row:
 
     def _read_gain(self, gain: Sums) -> None:
         found = gain.read()
-        if len(found) != 2:
+        if len(found) != 2 or self.cut:
             return
         promised = found[0] / gain.share
         # The job may have clipped: the loss falls along the gradient as it was, not as it was cut.

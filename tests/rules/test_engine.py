@@ -49,6 +49,14 @@ def seen(engine: Engine) -> str:
 jobs = st.tuples(st.integers(0, 10_000), st.integers(1, 300), st.sampled_from([0.0, 0.02, 0.4]))
 
 
+def test_the_cosines_of_groups_are_kept_and_judge_nothing() -> None:
+    job = wild(3, 300, 0.0)
+    groups = {f"hypergrad_cos/{group}": Column.full(np.full(len(job), -1.0)) for group in ("0", "1", "1.0")}
+    plain, more = Engine(PACK, FACTS), Engine(PACK, FACTS)
+    assert repr(plain.feed(job)) == repr(more.feed(Samples(job.steps, job.times, {**job.columns, **groups})))
+    assert seen(plain) == seen(more)
+
+
 @settings(max_examples=40, deadline=None)
 @given(jobs, st.data())
 def test_how_rows_are_cut_changes_nothing(made: tuple[int, int, float], data: st.DataObject) -> None:

@@ -17,6 +17,8 @@ from .ring import HostRing, Slot, peek
 # Scalars looked at: all of a model that has no more, else pieces that together have as many.
 _MOST = 1 << 17
 _PIECES = 32
+# An optimizer of more groups than these has one direction only.
+_MOST_GROUPS = 8
 # The classes that step from gradients the plain way: of others nobody knows what a change of weights means.
 _PLAIN = (
     "SGD", "RMSprop", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "Adafactor", "Muon",
@@ -29,6 +31,8 @@ class Sums(NamedTuple):
     values: Optional[Tuple[float, ...]]
     slot: Optional[Slot]
     share: float
+    groups: Tuple[int, ...] = ()
+    """The groups of which three more each are there: <g',du>, |g'|² and |du|²."""
 
     def read(self) -> Tuple[float, ...]:
         """The numbers, once they have arrived; gives the room back."""
@@ -49,6 +53,14 @@ class Piece(NamedTuple):
     stop: int
 
 
+class Run(NamedTuple):
+    """Where the scalars of one group stand in what is looked at."""
+
+    group: int
+    start: int
+    stop: int
+
+
 class Direction:
     """Samples the direction of one optimizer from the change of its weights over one step.
 
@@ -56,6 +68,9 @@ class Direction:
     drawn once, each scalar being as likely as any other: the cosine is then that of the pieces, and `update_norm` and
     `weight_norm` are estimates, those of the pieces scaled up by the root of their share. Memory for two copies of what
     is looked at is all it takes, kept from sample to sample where it is the host's.
+
+    An optimizer of two to eight groups has the cosine of each besides; of a large model not of those of which there is
+    less than a piece.
 
     Args:
         ring: brings results to the host.
@@ -68,6 +83,7 @@ class Direction:
         self._share = 1.0
         self._sign = 1.0
         self._pieces: List[Piece] = []
+        self._runs: List[Run] = []
         self._params: List[torch.Tensor] = []
         self._room: Optional[Tuple[Flat, Flat]] = None
         self._before: Optional[torch.Tensor] = None
@@ -106,6 +122,7 @@ class Direction:
             self._whole = total <= _MOST
             self._pieces = [] if self._whole else pieces(params)
             self._share = 1.0 if self._whole else sum(stop - start for _, start, stop in self._pieces) / total
+            self._runs = [] if self._whole else runs(optimizer, self._pieces)
         return self.known
 
     def watch(self, optimizer: Any, flat: Optional[torch.Tensor], square: float) -> None:
@@ -139,7 +156,10 @@ class Direction:
         return self._bring(gradient, update, self._square) if wanted else None
 
     def compare(self, optimizer: Any, flat: Optional[torch.Tensor], square: float) -> Optional[Sums]:
-        """Before the step after that: <g',du>, |g'|², |du|² and |w|², with g' its gradients and w its weights."""
+        """Before the step after that: <g',du>, |g'|², |du|² and |w|², with g' its gradients and w its weights.
+
+        Of each group <g',du>, |g'|² and |du|² follow.
+        """
         update, self._update = self._update, None
         self.watched = False
         params, self._params = self._params, []
@@ -151,7 +171,17 @@ class Direction:
         gradient = self._gradients(flat)
         if gradient is None or gradient.dtype != update.dtype or gradient.numel() != update.numel():
             return None
-        return self._bring(gradient, update, square if gradient is flat else None, *self._lengths)
+        known = square if gradient is flat else None
+        if not 2 <= len(self._key) <= _MOST_GROUPS:
+            return self._bring(gradient, update, known, *self._lengths)
+        places = whole_runs(optimizer) if self._whole else self._runs
+        found: List[torch.Tensor] = []
+        for _, start, stop in places:
+            one, other = gradient[start:stop], update[start:stop]
+            product = torch.dot(one, other)
+            found += (product if self._sign > 0 else -product, torch.dot(one, one), torch.dot(other, other))
+        sums = self._bring(gradient, update, known, *self._lengths, *found)
+        return None if sums is None else sums._replace(groups=tuple(place.group for place in places))
 
     def forget(self) -> None:
         """Drop what was watched."""
@@ -164,6 +194,7 @@ class Direction:
         """The optimizer is gone: keep nothing of its parameters."""
         self.forget()
         self._pieces = []
+        self._runs = []
         self._room = None
         self._key = ()
 
@@ -242,6 +273,32 @@ def pieces(params: Sequence[torch.Tensor]) -> List[Piece]:
                 break
             place -= param.numel()
     return found
+
+
+def whole_runs(optimizer: Any) -> List[Run]:
+    """Where each group stands in a vector of all parameters that have a gradient."""
+    found: List[Run] = []
+    at = 0
+    for index, group in enumerate(optimizer.param_groups):
+        size = sum([p.numel() for p in group["params"] if p.grad is not None])
+        if size:
+            found.append(Run(index, at, at + size))
+        at += size
+    return found
+
+
+def runs(optimizer: Any, found: Sequence[Piece]) -> List[Run]:
+    """Where each group stands in a vector of pieces; groups of which there is too little are left out."""
+    places: List[Run] = []
+    at = 0
+    for index, group in enumerate(optimizer.param_groups):
+        members = {id(param) for param in group["params"]}
+        size = sum(stop - start for param, start, stop in found if id(param) in members)
+        # A few scalars of many would not speak for the group.
+        if size >= min(_MOST // _PIECES, sum(p.numel() for p in group["params"] if p.requires_grad)) > 0:
+            places.append(Run(index, at, at + size))
+        at += size
+    return places
 
 
 def plain_class(optimizer: Any) -> Optional[str]:

@@ -131,6 +131,8 @@ class Gradients(Rounds):
                     row.sums = direction.compare(optimizer, flat, seen.norm.square)
                     if row.sums is not None:
                         row.wait(row.sums.slot)
+                        if row.sums.groups:
+                            row.cosines = self._rows.cosine_columns(seen.number, row.sums.groups)
                 else:
                     direction.forget()
             if due:

@@ -50,6 +50,7 @@ class Row:
     held = False  # only waiting for whether another optimizer steps in its round
     loss: Optional[Gathered] = None
     sums: Optional[Sums] = None
+    cosines: Sequence[int] = ()  # columns of the groups that the sums tell of, -1 where there is no room
     gain: Optional[Sums] = None
     event: Any = None
     waits: List[Slot]
@@ -167,16 +168,23 @@ class Row:
 
     def _read_sums(self, sums: Sums) -> None:
         found = sums.read()
-        if len(found) != 4:
+        if len(found) < 4:
             return
-        dot, gradient, update, weight = found
-        size = math.sqrt(gradient) * math.sqrt(update) if gradient >= 0 and update >= 0 else math.nan
-        if size > 0 and math.isfinite(size) and math.isfinite(dot) and not self.cut:
-            self.set(COSINE, max(-1.0, min(1.0, -dot / size)))
+        dot, gradient, update, weight = found[:4]
+        if not self.cut:
+            self._set_cosine(COSINE, dot, gradient, update)
+            if self.cosines:
+                for column, at in zip(self.cosines, range(4, len(found), 3)):
+                    self._set_cosine(column, *found[at : at + 3])
         if math.isfinite(update):
             self.set(UPDATE, math.sqrt(update / sums.share))
         if math.isfinite(weight):
             self.set(WEIGHT, math.sqrt(weight / sums.share))
+
+    def _set_cosine(self, column: int, dot: float, gradient: float, update: float) -> None:
+        size = math.sqrt(gradient) * math.sqrt(update) if gradient >= 0 and update >= 0 else math.nan
+        if column >= 0 and size > 0 and math.isfinite(size) and math.isfinite(dot):
+            self.set(column, max(-1.0, min(1.0, -dot / size)))
 
     def _read_gain(self, gain: Sums) -> None:
         found = gain.read()
@@ -225,6 +233,14 @@ class Rows:
                 break
             found.append((self.column("lr/" + name), self.column("own_lr/" + name)))
         return found
+
+    def cosine_columns(self, optimizer: int, groups: Sequence[int]) -> List[int]:
+        """The columns of groups, which have the names of their learning rates; -1 where a row has no more room."""
+        prefix = "hypergrad_cos/" if optimizer == 0 else f"hypergrad_cos/{optimizer}."
+        names = [f"{prefix}{group}" for group in groups]
+        return [
+            self.column(name, "1") if name in self._index or len(self._columns) < _LAST_LR else -1 for name in names
+        ]
 
     def column(self, name: str, unit: str = "") -> int:
         """The column of this name, made where it is new; -1 where a row has no more room."""

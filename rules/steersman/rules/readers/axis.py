@@ -31,8 +31,8 @@ class Axis:
     notes: Sequence[str] = ()
 
 
-def axis_of(table: Table, naming: Naming) -> Axis:
-    """The steps of a log: its own, or its epochs, or its rows."""
+def axis_of(table: Table, naming: Naming, as_written: bool = False) -> Axis:
+    """The steps of a log: its own, or its epochs, or its rows; `as_written`: whatever their order."""
     lead = next((n for role, n in naming.chosen.items() if role == "loss"), None)
     shown = table.columns[lead].present if lead is not None else np.ones(table.rows, dtype=np.bool_)
     epoch = naming.chosen.get("epoch")
@@ -42,6 +42,8 @@ def axis_of(table: Table, naming: Naming) -> Axis:
         return Axis(np.arange(table.rows, dtype=np.int64), notes=(words,))
     if name is not None:
         steps = _whole(table.columns[name])
+        if as_written:
+            return Axis(steps, ("step",))
         if epoch is not None and (unrolled := _unrolled(steps, table.columns[epoch], shown)) is not None:
             words = f"{name!r} begins anew with each {epoch!r}: counted on from epoch to epoch"
             return Axis(unrolled, ("step", "epoch"), notes=(words,))

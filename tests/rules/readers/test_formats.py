@@ -321,6 +321,10 @@ def test_coqui_with_two_optimizers(tmp_path: Path) -> None:
         "INFO:train:step={0} loss={1}, lr=0.001",
         "{{'step': {0}, 'loss': {1}, 'lr': 0.001}}",
         "iter {0} loss {1} lr=1e-3",
+        "step:  {0}  loss:  {1:7.4f}  lr: 1e-3",
+        "step = {0}   loss   =   {1:.4f}   lr   =   1e-3",
+        "step:\t{0}\tloss:\t{1}\tlr:\t1e-3",
+        "\x1b[31mstep: {0:2d}  \x1b[32mloss: {1:8.4f}  \x1b[34mlr:   0.001\x1b[0m",
     ],
 )
 def test_text_of_any_kind(tmp_path: Path, line: str) -> None:
@@ -330,6 +334,24 @@ def test_text_of_any_kind(tmp_path: Path, line: str) -> None:
     assert run.samples.steps.tolist() == list(range(6))
     assert values(run, "loss") == [3.0 - k / 4 for k in range(6)]
     assert values(run, "lr/0") == [0.001] * 6
+
+
+def test_numbers_that_are_padded_are_read_on_either_side_of_ten(tmp_path: Path) -> None:
+    text = "\n".join(f"step: {k:2d}  loss: {12.0 - k / 4:7.4f}" for k in range(16))
+    run = one(write(tmp_path / "train.log", text))
+    assert values(run, "loss") == [12.0 - k / 4 for k in range(16)]
+    assert run.notes == ()
+
+
+def test_lines_that_look_like_those_read_and_are_left_out_are_told(tmp_path: Path) -> None:
+    lines = [f"step: {k}  loss: {3.0 - k / 4 if k % 2 else '*****'}" for k in range(10)]
+    text = "\n".join(["loss function: cross entropy", *lines, *["loss scaling is off"] * 9])
+    run = one(write(tmp_path / "train.log", text))
+    assert run.samples.steps.tolist() == [1, 3, 5, 7, 9]
+    assert run.notes == (
+        "5 lines look like the 5 that were read but have no number after the loss: left out, the first is "
+        "'step: 0  loss: *****'",
+    )
 
 
 def test_export_of_our_own(tmp_path: Path) -> None:

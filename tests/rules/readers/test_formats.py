@@ -178,6 +178,31 @@ def test_tensorboard_of_a_resumed_job_and_of_a_folder_for_validation(tmp_path: P
     assert values(run, "val_loss") == [3.5, None]
 
 
+def test_tensorboards_add_scalars_of_train_and_val_is_one_run(tmp_path: Path) -> None:
+    event_file(tmp_path / "events.out.tfevents.1", event(1.7e9, 0, simple("lr", 0.5)))
+    for key, start in (("train", 2.0), ("val_wiki", 3.0)):
+        rows = [event(1.7e9 + k, k, simple("Loss/all", start - k / 4)) for k in range(4)]
+        event_file(tmp_path / f"Loss_all_{key}" / "events.out.tfevents.1", *rows)
+    for key in ("train", "val"):
+        event_file(tmp_path / f"acc_{key}" / "events.out.tfevents.1", event(1.7e9, 3, simple("acc", 0.5)))
+    apart = [event(1.7e9 + k, k, simple("loss", 9.0)) for k in range(4)]
+    event_file(tmp_path / "another_val" / "events.out.tfevents.1", *apart)
+    joined, other = search(tmp_path, Wishes())
+    assert (joined.path, other.path) == (tmp_path, tmp_path / "another_val"), "what is named otherwise is a run apart"
+    run = one(tmp_path)
+    assert values(run, "loss") == [2.0, 1.75, 1.5, 1.25]
+    assert values(run, "val_loss") == [3.0, 2.75, 2.5, 2.25]
+    assert values(run, "lr/0") == [0.5] * 4
+
+
+def test_tensorboards_add_scalars_of_two_trainings_stays_two_runs(tmp_path: Path) -> None:
+    event_file(tmp_path / "events.out.tfevents.1", event(1.7e9, 0, simple("lr", 0.5)))
+    for key in ("G", "D"):
+        rows = [event(1.7e9 + k, k, simple("loss", 2.0)) for k in range(4)]
+        event_file(tmp_path / f"loss_{key}" / "events.out.tfevents.1", *rows)
+    assert [found.path.name for found in search(tmp_path, Wishes())] == ["loss_D", "loss_G"]
+
+
 def test_tensorboard_says_what_the_trainer_was_told(tmp_path: Path) -> None:
     said = field(8, json.dumps({"max_steps": 70, "optim": "adamw_torch_fused"}).encode())
     text = field(1, b"args/text_summary") + field(8, field(1, 7) + said)

@@ -57,8 +57,21 @@ def test_explain_says_what_to_do_and_how_often_it_fires_on_healthy_runs(tmp_path
     assert "healthy on 2 of 40 healthy runs (1% to 17%), 3 times in 8,000 steps: 0.38 per 1,000" in said
     assert "healthy not measured yet" in said
     told = json.loads(CliRunner().invoke(command, ["list", "--json", str(tmp_path)]).output)
-    assert told[0]["healthy"] == {"runs": 40, "fired_on": 2, "steps": 8000, "times": 3}
+    assert told[0]["healthy"] == {"runs": 40, "fired_on": 2, "steps": 8000, "times": 3, "healthy_runs": 40}
     assert (told[0]["runbook"], told[1]["runbook"], told[1]["healthy"]) == ("Wait.", None, None)
+
+
+def test_a_rule_that_no_healthy_run_could_make_fire_is_not_measured(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "rules:\n  - {rule: a, expr: clip_share > 0.5, severity: info, verdict: diverged, explain: text}\n"
+    )
+    counts = {"runs": 0, "alarms": 0, "of_runs": 0, "of_steps": 0}
+    (tmp_path / "healthy.json").write_text(
+        json.dumps({"healthy_runs": 40, "healthy_steps": 8000, "rules": {"a": counts}})
+    )
+    said = CliRunner().invoke(command, ["list", "--explain", str(tmp_path)]).output
+    assert "healthy not measured: none of the 40 healthy runs has what it reads" in said
+    assert "| diverged | not measured |" in CliRunner().invoke(command, ["docs", str(tmp_path)]).output
 
 
 CASES = """

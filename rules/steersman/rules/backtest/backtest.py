@@ -39,6 +39,7 @@ class Backtest:
     Attributes:
         trials: the runs so far.
         unreadable: by path, why a file could not be read.
+        unmatched: what labels call runs that are not there.
     """
 
     def __init__(self, pack: Pack, against: Pack | None = None) -> None:
@@ -46,6 +47,7 @@ class Backtest:
         self.against = against
         self.trials: list[Trial] = []
         self.unreadable: dict[str, str] = {}
+        self.unmatched: list[str] = []
 
     def add(self, recording: Recording, label: Label | None) -> None:
         """Replay a run."""

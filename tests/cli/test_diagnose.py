@@ -88,6 +88,16 @@ def test_a_finding_that_lasts_is_told_as_it_stands(tmp_path: Path) -> None:
     assert "The loss is not a number, 1600 time(s) in a row." in diagnose(written(tmp_path / "a.jsonl", losses)).stdout
 
 
+def test_standard_input_is_said_not_to_be_read() -> None:
+    result = diagnose("--json", "-")
+    assert result.exit_code == 3
+    assert objects(result)[0]["error"] == "standard input is not read: write it into a file, and name that"
+
+
+def test_a_format_that_there_is_not_is_told_with_those_there_are(good: Path) -> None:
+    assert "'mp3' is not one of 'huggingface', " in diagnose("--format", "mp3", good).stderr
+
+
 def test_exit_codes(good: Path, bad: Path, tmp_path: Path) -> None:
     none = tmp_path / "none.csv"
     assert diagnose("--json", good).exit_code == 0

@@ -87,6 +87,16 @@ cases:
 """
 
 
+def test_a_plot_shows_a_spike_of_two_steps(tmp_path: Path) -> None:
+    file = tmp_path / "cases.yaml"
+    file.write_text(CASES.replace("spike x2 at 500", "spike x2 at 500 for 2"))
+    said = CliRunner().invoke(command, ["test", "--plot", str(file)]).output
+    loss = next(line for line in said.splitlines() if line.strip().startswith("loss")).split()[1]
+    assert len(loss) == 60
+    assert loss[50] == "▃"
+    assert set(loss[44:50] + loss[51:]) == {"▁"}
+
+
 def test_test_prints_what_was_expected_beside_what_came(tmp_path: Path) -> None:
     file = tmp_path / "cases.yaml"
     file.write_text(CASES)
@@ -130,7 +140,7 @@ def test_test_plots_series_and_where_rules_fire(tmp_path: Path) -> None:
     file.write_text(CASES)
     lines = CliRunner().invoke(command, ["test", "--plot", "--match", "twice", str(file)]).output.splitlines()
     assert lines[1:2] == ["  ok: twice the loss"]
-    assert lines[2].startswith("    loss   ▇")
+    assert lines[2].startswith("    loss   █")
     assert lines[3].endswith("▲           fires at step 503")
 
 

@@ -123,6 +123,28 @@ def test_json_lines_with_nesting_and_a_torn_end(tmp_path: Path) -> None:
     assert any("killed while it wrote" in note for note in run.notes)
 
 
+def test_one_step_in_all_rows_is_no_step(tmp_path: Path) -> None:
+    run = one(write(tmp_path / "a.csv", "step,loss\n" + "".join(f"7,{3 - k / 10}\n" for k in range(20))))
+    assert run.samples.steps.tolist() == list(range(20))
+    assert run.notes == ("'step' is 7 in all 20 rows and no step: rows are counted instead",)
+
+
+def test_bytes_of_an_older_windows_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes("schritt;prüfung;größe\n1;3.0;2\n2;2.5;2\n".encode("latin-1"))
+    assert values(one(path, columns={"step": "schritt", "loss": "prüfung"}), "loss") == [3.0, 2.5]
+
+
+def test_json_lines_of_every_shape_are_opened(tmp_path: Path) -> None:
+    lines = ["5", '{"step": 0, "train": {"loss": 3.0}}', '{"step": 1, "train": {"loss": 2.0}, "note": "{"}', "[]"]
+    lines += ['{"step": 2, "train/loss": 1.0, "lr": 1}', '{"train/loss": 0.5, "step": 3, "lr": 1e-3}', "{}"]
+    run = one(write(tmp_path / "log.jsonl", "\n".join([*lines[1:], lines[0]])))
+    assert values(run, "loss") == [3.0, 2.0, 1.0, 0.5]
+    assert run.samples.steps.tolist() == [0, 1, 2, 3]
+    huge = [f'{{"step": {k}, "loss": {3 - k}, "seed": {10**400}}}' for k in range(3)]
+    assert values(one(write(tmp_path / "huge.jsonl", "\n".join(huge))), "loss") == [3.0, 2.0, 1.0]
+
+
 def test_rows_that_say_which_part_of_the_data_they_are_of(tmp_path: Path) -> None:
     lines = [{"mode": "train", "iter": 1, "loss": 2.0}, {"mode": "val", "iter": 1, "loss": 2.5}]
     run = one(write(tmp_path / "log.jsonl", "\n".join(map(json.dumps, lines))))

@@ -12,6 +12,8 @@ from steersman.rules.readers.table import Table
 from steersman.rules.samples import Bools, Column, Floats, Ints
 
 _LARGEST = 2.0**53
+_FEW = 8
+"""Rows that may well be of one step: as many ranks or evaluations."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,10 @@ def axis_of(table: Table, naming: Naming, as_written: bool = False) -> Axis:
         steps = _whole(table.columns[name])
         if as_written:
             return Axis(steps, ("step",))
+        known = steps[shown]
+        if len(known) > _FEW and (known == known[0]).all():
+            words = f"{name!r} is {known[0]} in all {len(known):,} rows and no step: rows are counted instead"
+            return Axis(np.arange(table.rows, dtype=np.int64), notes=(words,))
         if epoch is not None and (unrolled := _unrolled(steps, table.columns[epoch], shown)) is not None:
             words = f"{name!r} begins anew with each {epoch!r}: counted on from epoch to epoch"
             return Axis(unrolled, ("step", "epoch"), notes=(words,))

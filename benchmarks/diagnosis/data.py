@@ -50,7 +50,7 @@ def digits() -> Data:
         from sklearn.datasets import load_digits
     except ImportError as error:
         raise SystemExit(
-            "the digits come with scikit-learn, which is not installed: pip install -e '.[dev,bench-diagnosis]', "
+            "the digits come with scikit-learn, which is not installed: pip install -e '.[dev,bench]', "
             "or `make bench-diagnosis`, which does so"
         ) from error
     pictures_of, meant = load_digits(return_X_y=True)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from benchmarks.diagnosis import quick
+from benchmarks.diagnosis import corpus_part, cost_part, quick, sweep
 from benchmarks.diagnosis.quick import Figure, corpus
 
 CORPUS = {"recall": 1.0, "false_alarms": 0, "healthy_with_critical_finding": 0}
@@ -34,11 +34,11 @@ def test_a_corpus_that_is_not_there_is_said_to_be_left_out(capsys: pytest.Captur
 def test_one_figure_out_of_bounds_fails_the_look(
     share: float, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(quick.corpus_part, "measure", lambda: {**CORPUS, "recall": share})
-    monkeypatch.setattr(quick.sweep, "load_sweep", lambda pairs: [])
+    monkeypatch.setattr(corpus_part, "measure", lambda: {**CORPUS, "recall": share})
+    monkeypatch.setattr(sweep, "load_sweep", lambda pairs: [])
     monkeypatch.setattr(quick, "rates", lambda pairs: iter([Figure("too low", 0.9, 0.7)]))
     monkeypatch.setattr(quick, "harm", lambda processes, pairs: iter([Figure("spike", 0.9, 0.7)]))
-    monkeypatch.setattr(quick.cost_part, "measure", lambda runs, count: {"us_a_row": 20.0})
+    monkeypatch.setattr(cost_part, "measure", lambda runs, count: {"us_a_row": 20.0})
     assert quick.quick(1) == code
     told = capsys.readouterr()
     assert "spike: 0.900 (at least 0.7)" in told.out

@@ -84,7 +84,7 @@ def as_a_probe_sends_it(seed: int) -> Samples:
     columns["grad_norm"] = Column.full(4.0 + draw.random(600))
     columns["clipped_norm"] = Column.full(np.ones(600))
     columns |= {name: Column.full(np.full(600, 1e-3)) for name in ("lr/0", "lr/encoder")}
-    return Samples(steps, 1e9 + steps * 0.25, columns)
+    return Samples(steps, 1e9 + steps.astype(np.float64) * 0.25, columns)
 
 
 def same(column: Column, other: Column) -> bool:

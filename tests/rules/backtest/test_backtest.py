@@ -126,7 +126,9 @@ def test_a_rule_is_only_measured_on_runs_that_have_what_it_reads(tmp_path: Path)
     bare, directed = run("bare", 1.0), run("directed", 1.0)
     columns = {"hypergrad_cos": Column.full(np.full(200, 0.1)), "update_norm": Column.full(np.full(200, 0.1))}
     samples = directed.samples
-    directed = dataclasses.replace(directed, samples=dataclasses.replace(samples, columns=samples.columns | columns))
+    directed = dataclasses.replace(
+        directed, samples=dataclasses.replace(samples, columns={**samples.columns, **columns})
+    )
     # Only where the loss breaks out is it known how far: it could have on runs that have the same series.
     for one in (bare, directed, run("peak", 3.0, stays=False)):
         backtest.add(one, label(one.name, Verdict.HEALTHY))

@@ -46,9 +46,9 @@ def axis_of(table: Table, naming: Naming, as_written: bool = False) -> Axis:
         steps = _whole(table.columns[name])
         if as_written:
             return Axis(steps, ("step",))
-        known = steps[shown]
-        if len(known) > _FEW and (known == known[0]).all():
-            words = f"{name!r} is {known[0]} in all {len(known):,} rows and no step: rows are counted instead"
+        said = steps[shown]
+        if len(said) > _FEW and (said == said[0]).all():
+            words = f"{name!r} is {said[0]} in all {len(said):,} rows and no step: rows are counted instead"
             return Axis(np.arange(table.rows, dtype=np.int64), notes=(words,))
         if epoch is not None and (unrolled := _unrolled(steps, table.columns[epoch], shown)) is not None:
             words = f"{name!r} begins anew with each {epoch!r}: counted on from epoch to epoch"

@@ -137,7 +137,7 @@ class Alarm(Saved):
 
         Where one of them is not known any more, the sentence stays as it was.
         """
-        values = dict(self.evidence)
+        values: dict[str, Value] = {name: value for name, value in self.evidence}
         return _fill(self.rule.explain, values) if values.keys() >= self._in_words else self.summary
 
     def _evidence(self, name: str, value: float) -> Evidence:

@@ -37,7 +37,7 @@ bench: $(VENV)/.dev-is-set-up  ## Measure what Steersman costs a job, and write 
 	@$(VENV)/bin/python -m benchmarks $(ARGS)
 
 bench-diagnosis: $(VENV)/.dev-is-set-up  ## Measure what the diagnosis gets right, and write docs/diagnosis.md. ARGS="--quick" takes minutes.
-	@$(VENV)/bin/pip install -qq --disable-pip-version-check --editable ".[dev,bench]"
+	@$(VENV)/bin/pip install -qq --disable-pip-version-check --editable ".[dev,bench-diagnosis]"
 	@$(VENV)/bin/python -m benchmarks.diagnosis $(ARGS)
 
 clean:  ## Remove what the targets above made, the environments included.

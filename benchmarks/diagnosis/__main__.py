@@ -20,6 +20,7 @@ from benchmarks.diagnosis import corpus_part, cost_part, counterfactual, faults,
 from benchmarks.diagnosis.branches import SEEDS
 from benchmarks.diagnosis.listen import Heard, listen_all
 from benchmarks.diagnosis.page import HALVES, into, section
+from benchmarks.diagnosis.quick import quick
 from benchmarks.diagnosis.sweep import SweepRun
 from benchmarks.diagnosis.targets import table
 
@@ -30,24 +31,14 @@ HERE = Path(__file__).parent
 DOCS = HERE.parent.parent / "docs"
 RESULTS = HERE / "results.json"
 PARTS = ("corpus", "sweep", "faults", "counterfactual", "cost")
-QUICK = [("Q", "sgdm"), ("LR", "adam"), ("M1", "adamw"), ("MF", "rmsprop"), ("AE", "adam"), ("AE", "adagrad")]
-"""Pairs of a short look: cheap ones, of both halves."""
-FLOORS = {
-    "too low found": 0.30,
-    "too low said of too high": 0.05,
-    "too high found": 0.25,
-    "too high said of too low": 0.05,
-}
-"""A short look fails where a share falls below (or, of what must not be said, rises above) these."""
 
 Pairs = list[tuple[SweepRun, Heard]]
 
 
-def listened(processes: int, pairs: Sequence[tuple[str, str]] | None = None) -> Pairs:
+def listened(processes: int) -> Pairs:
     """The sweep, and what the engine says of each run."""
-    if pairs is None:
-        sweep.make(processes)
-    runs = sweep.load_sweep(pairs)
+    sweep.make(processes)
+    runs = sweep.load_sweep()
     say(f"listening to {len(runs)} runs")
     return list(zip(runs, listen_all([run.recording for run in runs], processes), strict=True))
 
@@ -107,37 +98,15 @@ def draw(found: dict[str, Any]) -> None:
     (DOCS / "images" / "diagnosis-calibration.svg").write_text(chart)
 
 
-def quick(processes: int) -> int:
-    """A short look at a few pairs, held against floors; writes nothing."""
-    pairs = listened(processes, QUICK)
-    of = sweep_part.truths(pairs)
-    quarter = sweep.STEPS // 4
-
-    def part(kind: str, verdict: str) -> float:
-        some = of[kind]
-        return sum(sweep_part.said_by(heard, verdict, quarter) for _, heard in some) / max(len(some), 1)
-
-    figures = {
-        "too low found": part("low", "lr_too_low"),
-        "too low said of too high": part("high", "lr_too_low"),
-        "too high found": part("high", "lr_too_high"),
-        "too high said of too low": part("low", "lr_too_high"),
-    }
-    failed = []
-    for name, value in figures.items():
-        good = value >= FLOORS[name] if name.endswith("found") else value <= FLOORS[name]
-        print(f"{name}: {value:.3f} ({'at least' if name.endswith('found') else 'at most'} {FLOORS[name]})")
-        failed += [] if good else [name]
-    if failed:
-        print(f"failed: {', '.join(failed)}", file=sys.stderr)
-    return bool(failed)
-
-
 def main() -> None:
     """Measure what is asked for, keep what was measured before of the rest, and write the page."""
     parser = argparse.ArgumentParser(description="Measure what Steersman says of jobs whose truth is known.")
     parser.add_argument("--only", choices=PARTS, action="append", help="may be given more than once")
-    parser.add_argument("--quick", action="store_true", help="a few pairs against floors; writes nothing")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="minutes: some of it, held against bounds",
+    )
     parser.add_argument("--write", action="store_true", help="only write the page anew from what was measured last")
     parser.add_argument("--processes", type=int, default=min(os.cpu_count() or 1, 2))
     parser.add_argument("--seeds", type=int, default=len(SEEDS), help="of the branches: 1 takes a third of the time")

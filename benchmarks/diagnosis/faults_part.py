@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from benchmarks.diagnosis.peers.view import view
 from benchmarks.diagnosis.share import per_thousand, share
 from benchmarks.diagnosis.sweep import SweepRun
 
+from steersman.rules.backtest.healthy import HealthyRun, counts
 from steersman.rules.recording import Recording
 from steersman.rules.samples import Column, Samples
 
@@ -82,12 +84,8 @@ DISGUISES = ("every 10", "every 50", "loss + 100", "loss below 0")
 
 def healthy_rates(runs: Sequence[Healthy]) -> dict[str, Any]:
     """How often each rule fires on runs that are well, as `steersman.rules.backtest.healthy.write` takes it."""
-    times = {rule.name: [sum(f.rule == rule.name for f in run.heard.fired) for run in runs] for rule in pack().rules}
-    return {
-        "runs": len(runs),
-        "steps": sum(run.heard.rows for run in runs),
-        "rules": {rule: (sum(t > 0 for t in each), sum(each)) for rule, each in times.items()},
-    }
+    each = [HealthyRun(Counter(f.rule for f in run.heard.fired), run.heard.rows, run.heard.sight) for run in runs]
+    return {"runs": len(runs), "steps": sum(run.steps for run in each), "rules": counts(pack().rules, each)}
 
 
 def _spike_table(pairs: Sequence[Pair], healthy: Sequence[Healthy]) -> dict[str, Any]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 
+from steersman.rules.backtest.reach import Sight, Watch
 from steersman.rules.engine import Engine, Pack, load_pack
 from steersman.rules.recording import Recording
 
@@ -48,11 +49,13 @@ class Heard:
         fired: every time that a rule began to fire.
         said: the diagnosis every `EVERY` rows.
         rows: how many there were.
+        sight: what was there for rules to read.
     """
 
     fired: tuple[Fired, ...]
     said: tuple[Said, ...]
     rows: int
+    sight: Sight = field(default_factory=Sight)
 
     def at(self, step: int) -> Said:
         """What was last said by that step."""
@@ -71,13 +74,15 @@ def listen(recording: Recording) -> Heard:
     samples = recording.samples
     fired: list[Fired] = []
     said: list[Said] = []
+    watch = Watch()
     for start in range(0, len(samples), EVERY):
         part = samples.rows(start, min(start + EVERY, len(samples)))
         for finding in engine.feed(part):
             if finding.state == "firing":
                 fired.append(Fired(finding.first_step, finding.rule, finding.verdict, finding.severity.value))
         said.append(speak(engine))
-    return Heard(tuple(fired), tuple(said), len(samples))
+        watch.look(engine.features())
+    return Heard(tuple(fired), tuple(said), len(samples), watch.sight(samples, {f.rule for f in fired}))
 
 
 def speak(engine: Engine) -> Said:

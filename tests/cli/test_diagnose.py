@@ -62,10 +62,40 @@ def test_json_has_the_documented_shape(good: Path, bad: Path) -> None:
     assert second["verdict"] == "nonfinite"
     assert 295 <= second["onset_step"] <= 305
     finding = second["findings"][0]
-    assert set(finding) == {"rule", "severity", "first_step", "last_step", "evidence"}
+    assert set(finding) == {"rule", "severity", "first_step", "last_step", "evidence", "episodes"}
+    assert [set(episode) for episode in finding["episodes"]] == [{"first_step", "last_step", "severity"}]
     assert finding["severity"] == "critical"
     assert second["format"] == "jsonl"
     assert second["read_as"] == {"step": "step", "loss": "loss", "lr/0": "lr"}
+
+
+def test_a_rule_that_fires_again_is_told_with_each_time(tmp_path: Path) -> None:
+    losses = (4.0 * np.arange(1, 501) ** -0.3).tolist()
+    losses[100:105] = losses[300:305] = [float("nan")] * 5
+    again = written(tmp_path / "again.jsonl", losses)
+    (run,) = objects(diagnose("--json", again))
+    (finding,) = [f for f in run["findings"] if f["rule"] == "nonfinite_loss"]
+    assert [(e["first_step"], e["last_step"]) for e in finding["episodes"]] == [(100, 104), (300, 304)]
+    assert (finding["first_step"], finding["last_step"]) == (300, 304), "the last of them"
+    page = tmp_path / "page.html"
+    text = diagnose("--html", page, again).stdout
+    assert "step 300 to 304, 2 times since 100" in text
+    assert "step 300 to 304, 2 times since 100" in page.read_text(encoding="utf-8")
+
+
+def test_a_finding_that_lasts_is_told_as_it_stands(tmp_path: Path) -> None:
+    losses = (4.0 * np.arange(1, 101) ** -0.3).tolist() + [float("nan")] * 1600
+    assert "The loss is not a number, 1600 time(s) in a row." in diagnose(written(tmp_path / "a.jsonl", losses)).stdout
+
+
+def test_standard_input_is_said_not_to_be_read() -> None:
+    result = diagnose("--json", "-")
+    assert result.exit_code == 3
+    assert objects(result)[0]["error"] == "standard input is not read: write it into a file, and name that"
+
+
+def test_a_format_that_there_is_not_is_told_with_those_there_are(good: Path) -> None:
+    assert "'mp3' is not one of 'huggingface', " in diagnose("--format", "mp3", good).stderr
 
 
 def test_exit_codes(good: Path, bad: Path, tmp_path: Path) -> None:

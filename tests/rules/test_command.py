@@ -57,8 +57,21 @@ def test_explain_says_what_to_do_and_how_often_it_fires_on_healthy_runs(tmp_path
     assert "healthy on 2 of 40 healthy runs (1% to 17%), 3 times in 8,000 steps: 0.38 per 1,000" in said
     assert "healthy not measured yet" in said
     told = json.loads(CliRunner().invoke(command, ["list", "--json", str(tmp_path)]).output)
-    assert told[0]["healthy"] == {"runs": 40, "fired_on": 2, "steps": 8000, "times": 3}
+    assert told[0]["healthy"] == {"runs": 40, "fired_on": 2, "steps": 8000, "times": 3, "healthy_runs": 40}
     assert (told[0]["runbook"], told[1]["runbook"], told[1]["healthy"]) == ("Wait.", None, None)
+
+
+def test_a_rule_that_no_healthy_run_could_make_fire_is_not_measured(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "rules:\n  - {rule: a, expr: clip_share > 0.5, severity: info, verdict: diverged, explain: text}\n"
+    )
+    counts = {"runs": 0, "alarms": 0, "of_runs": 0, "of_steps": 0}
+    (tmp_path / "healthy.json").write_text(
+        json.dumps({"healthy_runs": 40, "healthy_steps": 8000, "rules": {"a": counts}})
+    )
+    said = CliRunner().invoke(command, ["list", "--explain", str(tmp_path)]).output
+    assert "healthy not measured: none of the 40 healthy runs has what it reads" in said
+    assert "| diverged | not measured |" in CliRunner().invoke(command, ["docs", str(tmp_path)]).output
 
 
 CASES = """
@@ -72,6 +85,16 @@ cases:
     expect:
       - {rule: spike, by: 300, severity: info}
 """
+
+
+def test_a_plot_shows_a_spike_of_two_steps(tmp_path: Path) -> None:
+    file = tmp_path / "cases.yaml"
+    file.write_text(CASES.replace("spike x2 at 500", "spike x2 at 500 for 2"))
+    said = CliRunner().invoke(command, ["test", "--plot", str(file)]).output
+    loss = next(line for line in said.splitlines() if line.strip().startswith("loss")).split()[1]
+    assert len(loss) == 60
+    assert loss[50] == "▃"
+    assert set(loss[44:50] + loss[51:]) == {"▁"}
 
 
 def test_test_prints_what_was_expected_beside_what_came(tmp_path: Path) -> None:
@@ -117,7 +140,7 @@ def test_test_plots_series_and_where_rules_fire(tmp_path: Path) -> None:
     file.write_text(CASES)
     lines = CliRunner().invoke(command, ["test", "--plot", "--match", "twice", str(file)]).output.splitlines()
     assert lines[1:2] == ["  ok: twice the loss"]
-    assert lines[2].startswith("    loss   ▇")
+    assert lines[2].startswith("    loss   █")
     assert lines[3].endswith("▲           fires at step 503")
 
 

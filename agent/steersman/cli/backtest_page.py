@@ -46,6 +46,7 @@ def as_object(backtest: Backtest) -> dict[str, Any]:
         "runs": len(backtest.trials),
         "labelled": len(backtest.judged()),
         "unreadable": [{"source": s, "error": e} for s, e in backtest.unreadable.items()],
+        "unmatched_labels": backtest.unmatched,
         **_set(backtest, second=False),
         "against": _set(backtest, second=True) if comparison is not None else None,
         "comparison": _comparison(comparison) if comparison is not None else None,

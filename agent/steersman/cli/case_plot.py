@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 WIDTH = 60
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _NONFINITE = "×"
+_FAR = 0.1
+"""Share of the whole height by which a value has to stand out of its cell at least to be shown."""
 
 
 def lines(tried: Tried, rules: Sequence[str] = (), width: int = WIDTH) -> list[str]:
@@ -50,10 +52,15 @@ def lines(tried: Tried, rules: Sequence[str] = (), width: int = WIDTH) -> list[s
 
 
 def sparkline(values: Sequence[float | None], width: int) -> str:
-    """Values as blocks between the least and the greatest; a cell shows the middle of its values, × what is not finite.
+    """Values as blocks between the least and the greatest.
+
+    A cell shows the middle of its values, or the one farthest from it where that stands out, so that no spike is lost;
+    × stands for what is not finite.
 
     >>> sparkline([1.0, 2.0, None, float("nan"), 3.0], 5)
-    '▁▄ ×█'
+    '▁▅ ×█'
+    >>> sparkline([1.0] * 9 + [2.0] + [1.0] * 10, 4)
+    '▁█▁▁'
     """
     known = [v for v in values if v is not None and math.isfinite(v)]
     low, high = (min(known), max(known)) if known else (0.0, 0.0)
@@ -62,16 +69,23 @@ def sparkline(values: Sequence[float | None], width: int) -> str:
     if logarithmic:
         low, high = math.log(low), math.log(high)
     cells = min(width, len(values))
-    out = []
+    heights: list[list[float] | None] = []
     for k in range(cells):
         here = [v for v in values[k * len(values) // cells : (k + 1) * len(values) // cells] if v is not None]
-        good = sorted(v for v in here if math.isfinite(v))
-        if len(good) < len(here):
-            out.append(_NONFINITE)
-        elif not good:
-            out.append(" ")
-        else:
-            middle = good[len(good) // 2]
-            share = ((math.log(middle) if logarithmic else middle) - low) / (high - low) if high > low else 0.0
-            out.append(_BLOCKS[min(int(share * 8 + 1e-6), 7)])
-    return "".join(out)
+        finite = [v for v in here if math.isfinite(v)]
+        levels = sorted(
+            ((math.log(v) if logarithmic else v) - low) / (high - low) if high > low else 0.0 for v in finite
+        )
+        heights.append(levels if len(finite) == len(here) else None)
+    spreads = sorted(levels[-1] - levels[0] for levels in heights if levels)
+    far = max(_FAR, 2.0 * spreads[len(spreads) // 2]) if spreads else _FAR
+    return "".join(_NONFINITE if levels is None else _cell(levels, far) for levels in heights)
+
+
+def _cell(levels: Sequence[float], far: float) -> str:
+    if not levels:
+        return " "
+    middle = levels[len(levels) // 2]
+    most = max(levels[0], levels[-1], key=lambda level: abs(level - middle))
+    shown = most if abs(most - middle) > far else middle
+    return _BLOCKS[min(int(shown * 8 + 1e-6), 7)]

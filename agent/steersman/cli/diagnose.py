@@ -51,8 +51,8 @@ Formats:
 @click.option(
     "--format",
     "form",
-    default="",
-    type=click.Choice(["", *(f.name for f in FORMATS)]),
+    default=None,
+    type=click.Choice([f.name for f in FORMATS]),
     metavar="NAME",
     help="The format, where it is not recognised.",
 )
@@ -72,11 +72,11 @@ def command(
     columns: tuple[str, ...],
     planned_steps: int | None,
     optimizer: str,
-    form: str,
+    form: str | None,
     rules: tuple[Path, ...],
 ) -> None:
     """Diagnose logged runs."""
-    wishes = Wishes(_told(columns), planned_steps or 0, optimizer, form)
+    wishes = Wishes(_told(columns), planned_steps or 0, optimizer, form or "")
     pack = _pack(rules)
     found: list[Outcome] = []
     with _progress(len(paths)) as say:

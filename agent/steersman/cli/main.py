@@ -11,6 +11,7 @@ from typing import NoReturn
 import click
 
 from steersman.cli.errors import CommandError, ExitCode, MissingExtraError
+from steersman.cli.plain import keep_to_encodings
 
 # name -> (module, extra that brings what it needs, one line of help)
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -90,6 +91,7 @@ def command() -> None:
 
 def main() -> NoReturn:
     """Entry point: runs the command and turns what goes wrong into a sentence and an exit code."""
+    keep_to_encodings()
     try:
         code = command.main(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else ExitCode.DONE)

@@ -31,7 +31,7 @@ def page(pack: Pack, tried: Sequence[Tried], rates: Mapping[str, HealthyRate], t
     out += ["| rule | severity | verdict | on healthy runs |", "|---|---|---|---|"]
     for rule in pack.rules:
         rate = rates.get(rule.name)
-        short = f"{rate.runs.count} of {rate.runs.total}" if rate is not None else NOT_MEASURED
+        short = rate.short if rate is not None else NOT_MEASURED
         out.append(f"| [`{rule.name}`](#{rule.name}) | {rule.severity} | {rule.verdict} | {short} |")
     for rule in pack.rules:
         out += ["", *_section(rule, tried, rates.get(rule.name))]

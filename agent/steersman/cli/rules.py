@@ -99,6 +99,7 @@ def _json(rule: Rule, rate: HealthyRate | None) -> dict[str, Any]:
             "fired_on": rate.runs.count,
             "steps": rate.steps.exposure,
             "times": rate.steps.count,
+            "healthy_runs": rate.healthy,
         }
         if rate is not None
         else None,

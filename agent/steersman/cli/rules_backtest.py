@@ -128,5 +128,8 @@ def _replay(backtest: object, runs: tuple[Path, ...], book: LabelBook, unsure: L
         click.echo(f"steersman: {source}: {reason}: left out", err=True)
     for rule, times in backtest.stopped().items():
         click.echo(f"steersman: the rule {rule} was too slow, and stopped, on {plural(times, 'run')}", err=True)
+    backtest.unmatched = book.unused() + unsure.unused()
+    for name in backtest.unmatched:
+        click.echo(f"steersman: the label {name!r} is of none of the runs", err=True)
     if left_out:
         click.echo(f"steersman: {plural(left_out, 'run')} left out whose label is not sure enough", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from string import Formatter
 from typing import Any, ClassVar
 
 from steersman.rules.features.saved import Saved
@@ -42,7 +43,9 @@ class Alarm(Saved):
         self.checks = 0
         self.summary = ""
         self.evidence: list[list[Any]] = []
-        self._wanted = tuple(dict.fromkeys((*rule.evidence, *rule.expr.names)))
+        self._told = tuple(dict.fromkeys((*rule.evidence, *rule.expr.names)))
+        self._in_words = {name for _, name, _, _ in Formatter().parse(rule.explain) if name}
+        self._wanted = tuple(dict.fromkeys((*self._told, *sorted(self._in_words))))
 
     def check(self, values: Mapping[str, Value], points: int, step: int, time: float, settled: bool) -> bool:
         """Step the state; returns whether it changed.
@@ -125,9 +128,17 @@ class Alarm(Saved):
             first_step=self.first_step,
             last_step=self.last_step,
             since=self.since,
-            summary=self.summary,
-            evidence=tuple(self._evidence(name, value) for name, value in self.evidence),
+            summary=self._summary(),
+            evidence=tuple(self._evidence(name, value) for name, value in self.evidence if name in self._told),
         )
+
+    def _summary(self) -> str:
+        """The sentence with the numbers of the last check at which it held: what lasts is told as it stands.
+
+        Where one of them is not known any more, the sentence stays as it was.
+        """
+        values: dict[str, Value] = {name: value for name, value in self.evidence}
+        return _fill(self.rule.explain, values) if values.keys() >= self._in_words else self.summary
 
     def _evidence(self, name: str, value: float) -> Evidence:
         threshold = self.rule.expr.threshold(name)

@@ -90,6 +90,8 @@ class RuleFile(TreeReader):
         if not isinstance(rules, yaml.SequenceNode):
             self.wrong(rules or root, "expected `rules:` with a list of rules")
             return
+        if not rules.value:
+            self.wrong(rules, "the list of rules is empty: expected one rule at least")
         for node in rules.value:
             if len(self.pack.rules) >= MAX_RULES:
                 self.wrong(node, f"a pack may have {MAX_RULES} rules")
@@ -172,9 +174,9 @@ class RuleFile(TreeReader):
         if node is None:
             return Hold()
         found = _HOLD.match(node.value) if isinstance(node, yaml.ScalarNode) else None
-        if found is None:
+        if found is None or int(found[1]) == 0:
             shown = node.value if isinstance(node, yaml.ScalarNode) else "a list or mapping"
-            self.wrong(node, f"bad duration {shown!r}: write up to 999999 points or checks, such as '12 points'")
+            self.wrong(node, f"bad duration {shown!r}: write 1 to 999999 points or checks, such as '12 points'")
             return Hold()
         return Hold(int(found[1]), found[2].startswith("check"))
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,43 @@ def test_rates_on_healthy_runs_are_kept_and_read_again(tmp_path: Path) -> None:
     rate = healthy.read(file)["over"]
     assert (rate.runs.count, rate.runs.total, rate.steps.count, rate.steps.exposure) == (1, 2, 1, 3982)
     assert str(rate) == ("on 1 of 2 healthy runs (1% to 99%), 1 times in 3,982 steps: 0.25 per 1,000 (0.0064 to 1.4)")
+
+
+ASKING = """
+rules:
+  - {rule: evaluated, expr: v_gain > 5.0, severity: info, verdict: overfitting, explain: text}
+  - {rule: undirected, expr: up > 0.5 && !known(c), severity: info, verdict: plateau, explain: text}
+  - {rule: plain, expr: up > 0.5 && (c < 0.0 || !known(c)), severity: info, verdict: diverged, explain: text}
+  - {rule: moment, expr: breakout > 0.5, severity: info, verdict: diverged, explain: text}
+"""
+
+
+def test_a_rule_is_only_measured_on_runs_that_have_what_it_reads(tmp_path: Path) -> None:
+    (tmp_path / "asking.yaml").write_text(ASKING)
+    backtest = Backtest(load_pack([tmp_path]))
+    bare, directed = run("bare", 1.0), run("directed", 1.0)
+    columns = {"hypergrad_cos": Column.full(np.full(200, 0.1)), "update_norm": Column.full(np.full(200, 0.1))}
+    samples = directed.samples
+    directed = dataclasses.replace(
+        directed, samples=dataclasses.replace(samples, columns={**samples.columns, **columns})
+    )
+    # Only where the loss breaks out is it known how far: it could have on runs that have the same series.
+    for one in (bare, directed, run("peak", 3.0, stays=False)):
+        backtest.add(one, label(one.name, Verdict.HEALTHY))
+    file = tmp_path / "healthy.json"
+    healthy.write(file, *backtest.healthy())
+    rates = healthy.read(file)
+    assert {name: rate.runs.total for name, rate in rates.items()} == {
+        "evaluated": 0,
+        "undirected": 2,
+        "plain": 3,
+        "moment": 2,
+    }
+    assert str(rates["undirected"]).startswith(
+        "on 1 of 2 healthy runs that have what it reads, of 3 (1% to 99%), 1 times"
+    )
+    assert (rates["evaluated"].short, rates["evaluated"].measured) == ("not measured", False)
+    assert str(rates["evaluated"]) == "not measured: none of the 3 healthy runs has what it reads"
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"healthy_runs": 1}', '{"healthy_runs":1,"healthy_steps":2,"rules":[]}'])

@@ -49,6 +49,15 @@ def test_a_table_and_what_was_left_out(runs: Path) -> None:
     assert "1 run left out whose label is not sure enough" in result.stderr
 
 
+def test_a_label_that_is_of_none_of_the_runs_is_named(runs: Path) -> None:
+    labels = runs / "labels.csv"
+    labels.write_text(labels.read_text() + "ghost,healthy,,0.9\nfaint ghost,healthy,,0.2\n")
+    result = call("--labels", labels, "--json", runs / "runs")
+    assert "steersman: the label 'ghost' is of none of the runs\n" in result.stderr
+    assert json.loads(result.stdout)["unmatched_labels"] == ["ghost", "faint ghost"]
+    assert "fine" not in result.stderr
+
+
 def test_a_rule_that_is_too_slow_is_named(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("steersman.rules.engine.Budget", partial(Budget, bound_us=-1.0))
     result = call("--labels", runs / "labels.csv", runs / "runs")

@@ -123,6 +123,28 @@ def test_json_lines_with_nesting_and_a_torn_end(tmp_path: Path) -> None:
     assert any("killed while it wrote" in note for note in run.notes)
 
 
+def test_one_step_in_all_rows_is_no_step(tmp_path: Path) -> None:
+    run = one(write(tmp_path / "a.csv", "step,loss\n" + "".join(f"7,{3 - k / 10}\n" for k in range(20))))
+    assert run.samples.steps.tolist() == list(range(20))
+    assert run.notes == ("'step' is 7 in all 20 rows and no step: rows are counted instead",)
+
+
+def test_bytes_of_an_older_windows_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes("schritt;prüfung;größe\n1;3.0;2\n2;2.5;2\n".encode("latin-1"))
+    assert values(one(path, columns={"step": "schritt", "loss": "prüfung"}), "loss") == [3.0, 2.5]
+
+
+def test_json_lines_of_every_shape_are_opened(tmp_path: Path) -> None:
+    lines = ["5", '{"step": 0, "train": {"loss": 3.0}}', '{"step": 1, "train": {"loss": 2.0}, "note": "{"}', "[]"]
+    lines += ['{"step": 2, "train/loss": 1.0, "lr": 1}', '{"train/loss": 0.5, "step": 3, "lr": 1e-3}', "{}"]
+    run = one(write(tmp_path / "log.jsonl", "\n".join([*lines[1:], lines[0]])))
+    assert values(run, "loss") == [3.0, 2.0, 1.0, 0.5]
+    assert run.samples.steps.tolist() == [0, 1, 2, 3]
+    huge = [f'{{"step": {k}, "loss": {3 - k}, "seed": {10**400}}}' for k in range(3)]
+    assert values(one(write(tmp_path / "huge.jsonl", "\n".join(huge))), "loss") == [3.0, 2.0, 1.0]
+
+
 def test_rows_that_say_which_part_of_the_data_they_are_of(tmp_path: Path) -> None:
     lines = [{"mode": "train", "iter": 1, "loss": 2.0}, {"mode": "val", "iter": 1, "loss": 2.5}]
     run = one(write(tmp_path / "log.jsonl", "\n".join(map(json.dumps, lines))))
@@ -176,6 +198,31 @@ def test_tensorboard_of_a_resumed_job_and_of_a_folder_for_validation(tmp_path: P
     assert run.samples.steps.tolist() == [1, 3]
     assert values(run, "loss") == [3.0, 1.0]
     assert values(run, "val_loss") == [3.5, None]
+
+
+def test_tensorboards_add_scalars_of_train_and_val_is_one_run(tmp_path: Path) -> None:
+    event_file(tmp_path / "events.out.tfevents.1", event(1.7e9, 0, simple("lr", 0.5)))
+    for key, start in (("train", 2.0), ("val_wiki", 3.0)):
+        rows = [event(1.7e9 + k, k, simple("Loss/all", start - k / 4)) for k in range(4)]
+        event_file(tmp_path / f"Loss_all_{key}" / "events.out.tfevents.1", *rows)
+    for key in ("train", "val"):
+        event_file(tmp_path / f"acc_{key}" / "events.out.tfevents.1", event(1.7e9, 3, simple("acc", 0.5)))
+    apart = [event(1.7e9 + k, k, simple("loss", 9.0)) for k in range(4)]
+    event_file(tmp_path / "another_val" / "events.out.tfevents.1", *apart)
+    joined, other = search(tmp_path, Wishes())
+    assert (joined.path, other.path) == (tmp_path, tmp_path / "another_val"), "what is named otherwise is a run apart"
+    run = one(tmp_path)
+    assert values(run, "loss") == [2.0, 1.75, 1.5, 1.25]
+    assert values(run, "val_loss") == [3.0, 2.75, 2.5, 2.25]
+    assert values(run, "lr/0") == [0.5] * 4
+
+
+def test_tensorboards_add_scalars_of_two_trainings_stays_two_runs(tmp_path: Path) -> None:
+    event_file(tmp_path / "events.out.tfevents.1", event(1.7e9, 0, simple("lr", 0.5)))
+    for key in ("G", "D"):
+        rows = [event(1.7e9 + k, k, simple("loss", 2.0)) for k in range(4)]
+        event_file(tmp_path / f"loss_{key}" / "events.out.tfevents.1", *rows)
+    assert [found.path.name for found in search(tmp_path, Wishes())] == ["loss_D", "loss_G"]
 
 
 def test_tensorboard_says_what_the_trainer_was_told(tmp_path: Path) -> None:
@@ -321,6 +368,10 @@ def test_coqui_with_two_optimizers(tmp_path: Path) -> None:
         "INFO:train:step={0} loss={1}, lr=0.001",
         "{{'step': {0}, 'loss': {1}, 'lr': 0.001}}",
         "iter {0} loss {1} lr=1e-3",
+        "step:  {0}  loss:  {1:7.4f}  lr: 1e-3",
+        "step = {0}   loss   =   {1:.4f}   lr   =   1e-3",
+        "step:\t{0}\tloss:\t{1}\tlr:\t1e-3",
+        "\x1b[31mstep: {0:2d}  \x1b[32mloss: {1:8.4f}  \x1b[34mlr:   0.001\x1b[0m",
     ],
 )
 def test_text_of_any_kind(tmp_path: Path, line: str) -> None:
@@ -330,6 +381,24 @@ def test_text_of_any_kind(tmp_path: Path, line: str) -> None:
     assert run.samples.steps.tolist() == list(range(6))
     assert values(run, "loss") == [3.0 - k / 4 for k in range(6)]
     assert values(run, "lr/0") == [0.001] * 6
+
+
+def test_numbers_that_are_padded_are_read_on_either_side_of_ten(tmp_path: Path) -> None:
+    text = "\n".join(f"step: {k:2d}  loss: {12.0 - k / 4:7.4f}" for k in range(16))
+    run = one(write(tmp_path / "train.log", text))
+    assert values(run, "loss") == [12.0 - k / 4 for k in range(16)]
+    assert run.notes == ()
+
+
+def test_lines_that_look_like_those_read_and_are_left_out_are_told(tmp_path: Path) -> None:
+    lines = [f"step: {k}  loss: {3.0 - k / 4 if k % 2 else '*****'}" for k in range(10)]
+    text = "\n".join(["loss function: cross entropy", *lines, *["loss scaling is off"] * 9])
+    run = one(write(tmp_path / "train.log", text))
+    assert run.samples.steps.tolist() == [1, 3, 5, 7, 9]
+    assert run.notes == (
+        "5 lines look like the 5 that were read but have no number after the loss: left out, the first is "
+        "'step: 0  loss: *****'",
+    )
 
 
 def test_export_of_our_own(tmp_path: Path) -> None:

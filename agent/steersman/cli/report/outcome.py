@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from steersman.rules.finding import Finding, FindingState, Severity
+from steersman.cli.report.episodes import Fired, fired
+from steersman.rules.finding import Severity
 from steersman.rules.replay import Replay
-
-_RANK = {Severity.INFO: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
 
 
 @dataclass(frozen=True)
@@ -30,12 +29,9 @@ class Outcome:
         """For people."""
         return self.replay.recording.name if self.replay is not None else self.source
 
-    def fired(self) -> list[Finding]:
-        """Every finding that fired, whether or not it still does; the loudest first."""
-        if self.replay is None:
-            return []
-        found = [f for f in self.replay.engine.findings() if f.state in (FindingState.FIRING, FindingState.RESOLVED)]
-        return sorted(found, key=lambda f: (-_RANK[f.severity], f.first_step))
+    def fired(self) -> list[Fired]:
+        """Every rule that fired, whether or not it still does; the loudest first."""
+        return fired(self.replay.changes, self.replay.engine.findings()) if self.replay is not None else []
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -48,7 +44,7 @@ class Outcome:
     def severity(self) -> str | None:
         """Of the loudest finding; None where there is none."""
         found = self.fired()
-        return found[0].severity.value if found else None
+        return found[0].finding.severity.value if found else None
 
     @property
     def critical(self) -> bool:
@@ -69,16 +65,7 @@ def as_object(outcome: Outcome) -> dict[str, Any]:
         "confidence": said.confidence,
         "onset_step": said.onset_step,
         "recommended_lr": said.recommended_lr,
-        "findings": [
-            {
-                "rule": f.rule,
-                "severity": f.severity.value,
-                "first_step": f.first_step,
-                "last_step": f.last_step,
-                "evidence": {e.name: e.value for e in f.evidence},
-            }
-            for f in outcome.fired()
-        ],
+        "findings": [_finding(told) for told in outcome.fired()],
         "for": said.evidence_for,
         "against": said.evidence_against,
         "prescription": said.prescription,
@@ -89,4 +76,18 @@ def as_object(outcome: Outcome) -> dict[str, Any]:
         "planned_steps": recording.facts.planned_steps or None,
         "optimizer": recording.facts.optimizer or None,
         "notes": outcome.notes,
+    }
+
+
+def _finding(told: Fired) -> dict[str, Any]:
+    finding = told.finding
+    return {
+        "rule": finding.rule,
+        "severity": finding.severity.value,
+        "first_step": finding.first_step,
+        "last_step": finding.last_step,
+        "evidence": {e.name: e.value for e in finding.evidence},
+        "episodes": [
+            {"first_step": e.first_step, "last_step": e.last_step, "severity": e.severity.value} for e in told.episodes
+        ],
     }

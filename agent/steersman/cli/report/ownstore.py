@@ -70,7 +70,7 @@ def read_store(path: Path, source: str, wishes: Wishes) -> list[Recording]:
             table = _table(series)
             known = {name: name for name in table.columns if is_role(name)} | {"step": "step", "time": "wall_time"}
             name = job.name if job.attempt == 1 else f"{job.name} (attempt {job.attempt})"
-            log = Log(name, table, _facts(job.facts), known=known)
+            log = Log(name, table, _facts(job.facts), known=known, exact=True)
             runs.append(assemble(source, name, "steersman", log, wishes))
     except StoreError as error:
         raise ReadError(str(error)) from None

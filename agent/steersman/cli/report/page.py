@@ -12,9 +12,9 @@ from rich.text import Text
 from steersman.cli.chart import draw
 from steersman.cli.render import SEVERITY_SIGNS, SEVERITY_STYLES, facts, section, what
 from steersman.cli.report.curves import charts
+from steersman.cli.report.episodes import Fired
 from steersman.cli.report.outcome import Outcome
 from steersman.cli.words import clean, count, number, percent
-from steersman.rules.finding import FindingState
 from steersman.rules.replay import Replay
 
 MAX_WIDTH = 120
@@ -94,20 +94,27 @@ def read_as(done: Replay) -> str:
     return f"{words}; read as: {shown}" if names else words
 
 
+def when(told: Fired) -> str:
+    """When a rule fired, for people: its last episode, and how often it had fired before."""
+    finding = told.finding
+    words = f"step {count(finding.first_step)}" + (f" to {count(finding.last_step)}" if told.over else " on")
+    if len(told.episodes) == 1:
+        return words
+    return f"{words}, {len(told.episodes)} times since {count(told.episodes[0].first_step)}"
+
+
 def _findings(outcome: Outcome) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for _ in range(3):
         table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for finding in outcome.fired():
+    for told in outcome.fired():
+        finding = told.finding
         style = SEVERITY_STYLES.get(finding.severity.value, "")
-        over = finding.state is FindingState.RESOLVED
-        steps = f"step {count(finding.first_step)}"
-        steps += f" to {count(finding.last_step)}" if over else " on"
         table.add_row(
             Text(SEVERITY_SIGNS[finding.severity.value], style),
-            Text(finding.rule, "dim" if over else style),
-            Text(steps),
+            Text(finding.rule, "dim" if told.over else style),
+            Text(when(told)),
             Text(clean(finding.summary)),
         )
     return table

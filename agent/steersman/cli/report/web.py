@@ -9,10 +9,9 @@ from steersman.cli.render import SEVERITY_SIGNS, what
 from steersman.cli.report.curves import charts
 from steersman.cli.report.outcome import Outcome
 from steersman.cli.report.overview import tally
-from steersman.cli.report.page import read_as
+from steersman.cli.report.page import read_as, when
 from steersman.cli.report.svg import svg
 from steersman.cli.words import clean, count, number, percent
-from steersman.rules.finding import FindingState
 from steersman.rules.replay import Replay
 
 _STYLE = """
@@ -123,11 +122,10 @@ def _advice(done: Replay) -> str:
 
 def _findings(outcome: Outcome) -> str:
     rows = []
-    for finding in outcome.fired():
-        over = finding.state is FindingState.RESOLVED
-        steps = f"step {count(finding.first_step)}" + (f" to {count(finding.last_step)}" if over else " on")
+    for told in outcome.fired():
+        finding = told.finding
         rows.append(
             f'<tr><td class="{finding.severity.value}">{SEVERITY_SIGNS[finding.severity.value]} '
-            f"{_text(finding.rule)}</td><td>{steps}</td><td>{_text(finding.summary)}</td></tr>"
+            f"{_text(finding.rule)}</td><td>{when(told)}</td><td>{_text(finding.summary)}</td></tr>"
         )
     return f"<table>{''.join(rows)}</table>" if rows else ""

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from steersman.rules.backtest.compare import Comparison, compare
+from steersman.rules.backtest.healthy import Counts, HealthyRun, counts
 from steersman.rules.backtest.labels import Label
 from steersman.rules.backtest.outcome import Outcome, outcome
 from steersman.rules.backtest.score import Judged, Score, score_rules, score_verdicts
@@ -38,6 +39,7 @@ class Backtest:
     Attributes:
         trials: the runs so far.
         unreadable: by path, why a file could not be read.
+        unmatched: what labels call runs that are not there.
     """
 
     def __init__(self, pack: Pack, against: Pack | None = None) -> None:
@@ -45,6 +47,7 @@ class Backtest:
         self.against = against
         self.trials: list[Trial] = []
         self.unreadable: dict[str, str] = {}
+        self.unmatched: list[str] = []
 
     def add(self, recording: Recording, label: Label | None) -> None:
         """Replay a run."""
@@ -70,11 +73,11 @@ class Backtest:
         outcomes = [o for t in self.trials for o in (t.outcome, t.other) if o is not None]
         return dict(Counter(rule for o in outcomes for rule in dict.fromkeys(o.stopped)))
 
-    def healthy(self) -> tuple[int, int, dict[str, tuple[int, int]]]:
-        """Healthy runs, their optimizer steps, and by rule on how many of them it fired and how often in all."""
+    def healthy(self) -> tuple[int, int, dict[str, Counts]]:
+        """Healthy runs, their optimizer steps, and what each rule did on those on which it could have fired."""
         found = [o for o, label in self.judged() if label.healthy]
-        rules = {s.name: (s.healthy_runs.count, s.healthy_steps.count) for s in self.rule_scores()}
-        return len(found), sum(o.steps for o in found), rules
+        runs = [HealthyRun({r: len(steps) for r, steps in o.fired.items()}, o.steps, o.sight) for o in found]
+        return len(found), sum(o.steps for o in found), counts(self.pack.rules, runs)
 
     def comparison(self) -> Comparison | None:
         """Both sets on the same runs; None where there is only one."""

@@ -164,6 +164,7 @@ class LabelBook:
 
     def __init__(self, labels: Sequence[Label]) -> None:
         self._by_name = {label.run: label for label in labels}
+        self._found: set[str] = set()
 
     def find(self, recording: Recording) -> Label | None:
         """By the whole path, its end, the file's name with or without suffix, or the run's own name."""
@@ -171,5 +172,10 @@ class LabelBook:
         ends = ["/".join(parts[k:]) for k in range(len(parts))]
         for name in (recording.source, *ends, *(e.rpartition(".")[0] for e in ends), recording.name):
             if name and name in self._by_name:
+                self._found.add(name)
                 return self._by_name[name]
         return None
+
+    def unused(self) -> list[str]:
+        """The labels, by what they call their run, of which no run was looked for with success."""
+        return [name for name in self._by_name if name not in self._found]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from steersman.rules.backtest.labels import QUIET
+from steersman.rules.backtest.reach import Sight, Watch
 from steersman.rules.engine import CHECK_EVERY, Engine
 from steersman.rules.finding import FindingState
 from steersman.rules.packs import Pack
@@ -27,6 +28,7 @@ class Outcome:
         named: by verdict, the steps at which the diagnosis turned to it; quiet ones are absent.
         verdict: of the diagnosis at the end, what `diagnose` says.
         stopped: rules that were too slow and were switched off.
+        sight: what was there for rules to read.
     """
 
     source: str
@@ -37,6 +39,7 @@ class Outcome:
     named: Mapping[Verdict, tuple[int, ...]]
     verdict: Verdict
     stopped: tuple[str, ...] = ()
+    sight: Sight = field(default_factory=Sight)
 
 
 def outcome(recording: Recording, pack: Pack) -> Outcome:
@@ -46,8 +49,10 @@ def outcome(recording: Recording, pack: Pack) -> Outcome:
     fired: dict[str, list[int]] = {}
     named: dict[Verdict, list[int]] = {}
     verdict = Verdict.UNDETERMINED
+    watch = Watch()
     for at in range(0, len(samples), CHECK_EVERY):
         changed = engine.feed(samples.rows(at, at + CHECK_EVERY))
+        watch.look(engine.features())
         for finding in changed:
             if finding.state is FindingState.FIRING:
                 fired.setdefault(finding.rule, []).append(finding.first_step)
@@ -69,6 +74,7 @@ def outcome(recording: Recording, pack: Pack) -> Outcome:
         named={v: tuple(steps) for v, steps in named.items()},
         verdict=final.verdict,
         stopped=tuple(slow.rule for slow in engine.stopped),
+        sight=watch.sight(samples, fired),
     )
 
 

@@ -201,6 +201,10 @@ class _Parser:
         if name.kind != "name":
             raise LanguageError(name.at, "known() takes the name of one feature")
         self.k += 1
+        if self.peek() not in ("", ")"):
+            raise LanguageError(
+                self.words[self.k].at, f"known() takes the name of one feature, found {self.peek()!r} after it"
+            )
         self.close(at)
         return Known(name.text)
 

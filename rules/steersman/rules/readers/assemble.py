@@ -34,9 +34,10 @@ def assemble(source: str, name: str, form: str, log: Log, wishes: Wishes) -> Rec
     naming = decide(log.table, {**log.known, **wishes.columns})
     notes = [*log.notes, *naming.notes]
     series = {role: log.table.columns[n] for role, n in naming.chosen.items() if role not in _NO_SERIES}
-    _mark_filtered(series, notes)
-    _mark_filled(series, notes)
-    axis = axis_of(log.table, naming)
+    if not log.exact:
+        _mark_filtered(series, notes)
+        _mark_filled(series, notes)
+    axis = axis_of(log.table, naming, as_written=log.exact)
     notes += axis.notes
     samples = _samples(log.table, naming, series, axis)
     if not len(samples):

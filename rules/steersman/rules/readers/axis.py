@@ -12,6 +12,8 @@ from steersman.rules.readers.table import Table
 from steersman.rules.samples import Bools, Column, Floats, Ints
 
 _LARGEST = 2.0**53
+_FEW = 8
+"""Rows that may well be of one step: as many ranks or evaluations."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,8 @@ class Axis:
     notes: Sequence[str] = ()
 
 
-def axis_of(table: Table, naming: Naming) -> Axis:
-    """The steps of a log: its own, or its epochs, or its rows."""
+def axis_of(table: Table, naming: Naming, as_written: bool = False) -> Axis:
+    """The steps of a log: its own, or its epochs, or its rows; `as_written`: whatever their order."""
     lead = next((n for role, n in naming.chosen.items() if role == "loss"), None)
     shown = table.columns[lead].present if lead is not None else np.ones(table.rows, dtype=np.bool_)
     epoch = naming.chosen.get("epoch")
@@ -42,6 +44,12 @@ def axis_of(table: Table, naming: Naming) -> Axis:
         return Axis(np.arange(table.rows, dtype=np.int64), notes=(words,))
     if name is not None:
         steps = _whole(table.columns[name])
+        if as_written:
+            return Axis(steps, ("step",))
+        said = steps[shown]
+        if len(said) > _FEW and (said == said[0]).all():
+            words = f"{name!r} is {said[0]} in all {len(said):,} rows and no step: rows are counted instead"
+            return Axis(np.arange(table.rows, dtype=np.int64), notes=(words,))
         if epoch is not None and (unrolled := _unrolled(steps, table.columns[epoch], shown)) is not None:
             words = f"{name!r} begins anew with each {epoch!r}: counted on from epoch to epoch"
             return Axis(unrolled, ("step", "epoch"), notes=(words,))

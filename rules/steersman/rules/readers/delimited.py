@@ -28,6 +28,8 @@ def recognises(path: Path, head: bytes) -> bool:
     if not mark or len(lines) < 2:
         return False
     cells = [line.split(mark) for line in lines[:-1] or lines]
+    if all(any(cell.rstrip().endswith((":", "=")) for cell in row) for row in cells[:2]):
+        return False  # names stand beside their numbers in each line: a text, whose columns have no names
     alike = sum(len(row) == len(cells[0]) for row in cells) >= 0.9 * len(cells)
     return alike and any(as_number(cell) is not None for row in cells[1:] for cell in row)
 

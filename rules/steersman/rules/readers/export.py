@@ -45,7 +45,7 @@ def read(path: Path) -> list[Log]:
 
 def _log(job: str, table: Table) -> Log:
     known = {name: name for name in table.columns if is_role(name)} | {"step": "step", "time": "wall_time"}
-    return Log(job, table, known=known)
+    return Log(job, table, known=known, exact=True)
 
 
 def _objects(text: str) -> Iterator[dict[str, object]]:

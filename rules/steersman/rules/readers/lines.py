@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import zlib
 from collections.abc import Iterator
@@ -25,6 +26,9 @@ HEAD = 512 << 10
 """Bytes by which a format is recognised."""
 
 GZIP = b"\x1f\x8b"
+_OLDER = "steersman-cp1252"
+_MOST_OLDER = 100_000
+"""Signs that are not UTF-8 in one piece of a text; with more of them it is none."""
 _WIDE = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -47,10 +51,23 @@ def head(path: Path) -> bytes:
 
 
 def decode(raw: bytes) -> str:
-    """Text as UTF-8, or as UTF-16 where it begins with its mark; bytes that are neither become a sign for that."""
+    """Text as UTF-8, or as UTF-16 where it begins with its mark; single bytes that are neither are read as
+    Windows wrote them before it had UTF-8, and what is no text at all becomes a sign for that.
+    """
     if raw.startswith(_WIDE):
         return raw.decode("utf-16", errors="replace")
-    return raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8", errors="replace")
+    raw = raw.removeprefix(b"\xef\xbb\xbf")
+    text = raw.decode("utf-8", errors="replace")
+    return raw.decode("utf-8", errors=_OLDER) if 0 < text.count("\ufffd") <= _MOST_OLDER else text
+
+
+def _older(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return error.object[error.start : error.end].decode("cp1252", errors="replace"), error.end
+
+
+codecs.register_error(_OLDER, _older)
 
 
 def text_blocks(path: Path) -> Iterator[str]:

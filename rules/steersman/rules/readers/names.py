@@ -49,6 +49,7 @@ OTHERS: dict[str, Sequence[str]] = {
     "skipped_steps": ("skipped_steps", "skipped_iterations", "number_of_skipped_iterations", "num_skipped_iterations",
                       "skipped_iters", "num_overflows", "overflow", "overflows", "skipped"),
     "clipped": ("clipped", "grad_clipped", "is_clipped", "clip", "train_clip", "grad_was_clipped", "clip_rate"),
+    "clipped_norm": ("clipped_norm", "grad_norm_after_clip", "clipped_grad_norm"),
     "weight_norm": ("weight_norm", "params_norm", "param_norm", "parameter_norm", "weights_norm"),
     "batch_size": ("batch_size", "train_batch_size", "global_batch_size", "effective_batch_size"),
     "update_norm": ("update_norm",),

@@ -9,38 +9,79 @@ from pathlib import Path
 from steersman.rules.readers.lines import decode
 from steersman.rules.readers.names import is_some_loss, loss_set
 from steersman.rules.readers.reading import Format, Log
-from steersman.rules.readers.words import NUMBER, Row, lines_of, table_of
+from steersman.rules.readers.words import ANSI, NUMBER, Row, lines_of, table_of
 
+_PAD = r"[ \t]{0,16}"
+"""Blanks, as `%7.4f` puts before a number; a bound keeps a hostile line from costing much."""
 _CELL = re.compile(
-    r"""["']?([A-Za-z_][\w./-]*(?:[ ](?:loss|norm|rate|step|scale|lr|epoch))?)["']?[ ]?[:=][ ]?["']?"""
-    rf"({NUMBER})(?![\w])",
+    r"""["']?([A-Za-z_][\w./-]*(?:[ ](?:loss|norm|rate|step|scale|lr|epoch))?)["']?"""
+    rf"""{_PAD}[:=]{_PAD}["']?({NUMBER})(?![\w])""",
     re.I,
 )
 _COUNTER = re.compile(
     r"\b(global[ _]step|steps?|iter(?:ation)?s?|epoch|batch|update)\b[ ]*[:=#]?[ ]*\[?[ ]*(\d{1,15})", re.I
 )
-_LOSS = re.compile(rf"loss\w*[\"']?[ ]?[:=]?[ ]?[\"']?{NUMBER}", re.I)
+_LOSS = re.compile(rf"loss\w*[\"']?{_PAD}[:=]?{_PAD}[\"']?{NUMBER}", re.I)
 _BARE = re.compile(rf"\b((?:[A-Za-z]\w*[ _])?loss)[ ]+({NUMBER})(?![\w])", re.I)
+_UP_TO_LOSS = re.compile(r".*?loss\w*[\"']?\s*[:=]", re.I)
 _FEWEST = 3
+_MANY = 20
+"""One line left out to so many that were read is worth a note."""
 
 
 def recognises(path: Path, head: bytes) -> bool:
     """Whether some lines have a loss, and few of the bytes are none of a text."""
     if b"\0" in head[:4096] or path.suffix in (".py", ".md", ".ipynb", ".json", ".html"):
         return False
-    lines = decode(head).replace("\r", "\n").split("\n")[:20000]
+    lines = ANSI.sub("", decode(head)).replace("\r", "\n").split("\n")[:20000]
     return sum("oss" in line and len(line) < 2000 and bool(_cells(line)) for line in lines) >= _FEWEST
 
 
 def read(path: Path) -> list[Log]:
     """Read the lines that have a loss, and what else stands in them."""
-    return [Log("", table_of(_rows(path), "no line of it has a loss in it"))]
+    lines = _Lines()
+    table = table_of(lines.rows(path), "no line of it has a loss in it")
+    return [Log("", table, notes=lines.notes())]
 
 
-def _rows(path: Path) -> Iterator[Row]:
-    for line in lines_of(path):
-        if ("oss" in line or "OSS" in line) and (row := _cells(line)):
-            yield row
+class _Lines:
+    """Parts the lines with a loss from those that only look as if they had one."""
+
+    def __init__(self) -> None:
+        self.read = 0
+        self._shapes: set[str] = set()
+        self._left: dict[str, int] = {}
+        self._first: dict[str, str] = {}
+
+    def rows(self, path: Path) -> Iterator[Row]:
+        for line in lines_of(path):
+            if "oss" not in line and "OSS" not in line:
+                continue
+            if row := _cells(line):
+                self.read += 1
+                if self.read <= 1000:
+                    self._shapes.add(_shape(line))
+                yield row
+            elif (shape := _shape(line)) in self._left or (shape and len(self._left) < 256):
+                self._left[shape] = self._left.get(shape, 0) + 1
+                self._first.setdefault(shape, line)
+
+    def notes(self) -> tuple[str, ...]:
+        """What is to be said of lines that look like those that were read, and were not."""
+        alike = [shape for shape in self._left if shape in self._shapes]
+        count = sum(self._left[shape] for shape in alike)
+        if count < _FEWEST or count * _MANY < self.read:
+            return ()
+        return (
+            f"{count:,} lines look like the {self.read:,} that were read but have no number after the loss: left out, "
+            f"the first is {self._first[alike[0]].strip()[:80]!r}",
+        )
+
+
+def _shape(line: str) -> str:
+    """A line up to its loss without numbers and blanks; empty where no loss with a sign after it is in it."""
+    found = _UP_TO_LOSS.match(line)
+    return re.sub(r"[\d\s.+-]+", "", found[0])[:120] if found else ""
 
 
 def _cells(line: str) -> Row:

@@ -44,6 +44,11 @@ class Points:
             found[3].append(time)
 
     @property
+    def names(self) -> list[str]:
+        """Of all series, in the order in which they came."""
+        return list(self._series)
+
+    @property
     def longest(self) -> int:
         """Points of the longest series."""
         return max((len(arrays[0]) for arrays in self._series.values()), default=0)

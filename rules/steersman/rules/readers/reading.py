@@ -52,6 +52,7 @@ class Log:
         facts: what the log says of the job.
         notes: what was left out or is damaged, a sentence each.
         known: by series name the log's own, where the format leaves nothing to guess.
+        exact: whether its rows are what the engine of a live job had, so that nothing of them is to be mended.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Log:
     facts: JobFacts = field(default_factory=JobFacts)
     notes: tuple[str, ...] = ()
     known: Mapping[str, str] = field(default_factory=dict)
+    exact: bool = False
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ def read_runs(path: Path, source: str, wishes: Wishes, form: Format | None = Non
     # Rows by the million are no garbage, and looking through them for some takes longer than reading them.
     gc.disable()
     try:
+        if str(path) == "-" and not path.exists():
+            raise ReadError("standard input is not read: write it into a file, and name that")
         if path.exists() and not path.is_file() and not path.is_dir():
             # It can be read once only, and recognising it is reading it.
             raise ReadError("it is a pipe or a device: write it into a file first")

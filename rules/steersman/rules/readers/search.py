@@ -57,9 +57,10 @@ def search(folder: Path, wishes: Wishes) -> Iterator[Found]:
             folders[:] = []
             yield Found(here, str(here), mlflow.FORMAT)
             continue
-        parts = tensorboard.parts(here) if _wanted(tensorboard.FORMAT, wishes) else {}
+        parts = tensorboard.parts(here) if _wanted(tensorboard.FORMAT, wishes) else []
         if parts or (any("tfevents" in name for name in files) and _wanted(tensorboard.FORMAT, wishes)):
-            folders[:] = [f for f in folders if here / f not in parts.values()]
+            joined = {path for _, path in parts}
+            folders[:] = [f for f in folders if here / f not in joined]
             if parts or not tensorboard.is_aside(here):
                 yield Found(here, str(here), tensorboard.FORMAT)
         for name in sorted(files):

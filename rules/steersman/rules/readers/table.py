@@ -71,19 +71,24 @@ class TableBuilder:
 
     def add(self, dicts: Sequence[Mapping[str, object]]) -> None:
         """Rows as mappings of names to anything; what is neither number nor word is passed over."""
-        names: dict[str, None] = {}
-        for row in dicts:
-            names.update(dict.fromkeys(row))
-        for name in names:
-            cells = [row.get(name) for row in dicts]
-            self._put_cells(str(name), cells)
+        shapes = set(map(tuple, dicts))
+        if len(shapes) == 1:
+            # Most logs have the same names in each row: their cells are columns at once.
+            for name, cells in zip(shapes.pop(), zip(*(row.values() for row in dicts), strict=True), strict=True):
+                self._put_cells(str(name), cells)
+        else:
+            for name in dict.fromkeys(name for row in dicts for name in row):
+                self._put_cells(str(name), [row.get(name) for row in dicts])
         self.grow(len(dicts))
 
-    def _put_cells(self, name: str, cells: list[object]) -> None:
+    def _put_cells(self, name: str, cells: Sequence[object]) -> None:
         kinds = set(map(type, cells))
-        if kinds == {float}:
-            self.put(name, np.array(cells, dtype=np.float64), np.ones(len(cells), dtype=np.bool_))
-            return
+        if kinds <= {float, int}:
+            try:
+                self.put(name, np.array(cells, dtype=np.float64), np.ones(len(cells), dtype=np.bool_))
+                return
+            except OverflowError:
+                pass
         if kinds == {str}:
             try:
                 # A reader of text leaves the conversion to us: a whole column at a time.

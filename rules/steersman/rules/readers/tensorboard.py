@@ -6,6 +6,7 @@ import json
 import mmap
 import re
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 
 from steersman.rules.facts import JobFacts
@@ -18,6 +19,9 @@ from steersman.rules.readers.reading import Format, Log, ReadError
 _FIRST = b"brain.Event:"
 _STAMP = re.compile(r"tfevents\.(\d+)")
 _TRAIN = {"train", "training"}
+_SETS = _TRAIN | HELD_OUT
+_START = 64 << 10
+"""Bytes that are enough to have each tag of a file that has one."""
 _ASIDE = 1 << 20
 """Bytes of a folder of events without a series, at most."""
 
@@ -41,12 +45,41 @@ def event_files(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: (int(m[1]) if (m := _STAMP.search(path.name)) else 0, path.name))
 
 
-def parts(folder: Path) -> dict[str, Path]:
-    """Folders that together are one run, by what goes before their tags: Keras writes `train` and `validation`."""
-    below = {path.name.lower(): path for path in folder.iterdir() if path.is_dir() and event_files(path)}
-    if not _TRAIN & set(below) or not HELD_OUT & set(below):
-        return {}
-    return {"" if name in _TRAIN else f"{name}/": path for name, path in below.items() if name in _TRAIN | HELD_OUT}
+def parts(folder: Path) -> list[tuple[str, Path]]:
+    """Folders that together are one run, each with what goes before its tags.
+
+    Keras writes `train` and `validation`; torch's `add_scalars("loss", {"train": …, "val": …})` writes `loss_train` and
+    `loss_val` beside the writer's own file.
+    """
+    below = [path for path in sorted(folder.iterdir()) if path.is_dir() and event_files(path)]
+    halves = [("" if name in _TRAIN else f"{name}/", path) for path in below if (name := path.name.lower()) in _SETS]
+    if _both(path.name for _, path in halves):
+        return halves
+    if not below or not event_files(folder):
+        return []
+    curves = [(key, path) for path in below if _SETS & _words(path.name) if _SETS & _words(key := _curve(path))]
+    if not _both(key for key, _ in curves):
+        return []
+    return [("train/" if _words(key) & _TRAIN else f"{key}/", path) for key, path in curves]
+
+
+def _both(names: Iterable[str]) -> bool:
+    """Whether some name says that it was trained on, and some that it was not."""
+    words = set().union(*map(_words, names))
+    return bool(_TRAIN & words and HELD_OUT & words)
+
+
+def _words(name: str) -> set[str]:
+    return set(re.split(r"[^a-z0-9]+", name.lower()))
+
+
+def _curve(folder: Path) -> str:
+    """The key of `add_scalars` that a folder is of: it is named by tag and key. Empty where it is named otherwise."""
+    points = Points()
+    with event_files(folder)[0].open("rb") as file:
+        _Reader(points).records(file.read(_START), folder.name, "")
+    tags = [tag for tag in points.names if folder.name.startswith(f"{tag.replace('/', '_')}_")]
+    return folder.name.removeprefix(f"{tags[0].replace('/', '_')}_") if tags else ""
 
 
 def is_aside(folder: Path) -> bool:
@@ -73,7 +106,7 @@ def read(path: Path) -> list[Log]:
     files: list[tuple[str, Path]] = [("", path)]
     if path.is_dir():
         files = [("", file) for file in event_files(path)]
-        for prefix, folder in parts(path).items():
+        for prefix, folder in parts(path):
             files += [(prefix, file) for file in event_files(folder)]
     for prefix, file in files:
         reader.file(file, prefix)
@@ -96,9 +129,10 @@ class _Reader:
             if not path.stat().st_size:
                 return
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                self._records(data, path.name, prefix)
+                self.records(data, path.name, prefix)
 
-    def _records(self, data: mmap.mmap, name: str, prefix: str) -> None:
+    def records(self, data: mmap.mmap | bytes, name: str, prefix: str) -> None:
+        """Take all that is in a file."""
         size, at = len(data), 0
         # What stands before the four bytes of a value is the same in every event of a tag.
         known: dict[bytes, str] = {}

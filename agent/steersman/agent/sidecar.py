@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from steersman.agent.local import Listener
     from steersman.agent.roster import Roster
 
+TAKE_PATIENCE = 10.0
+"""Seconds that a new agent waits for one that is about to leave."""
+
 _log = logging.getLogger("steersman.agent")
 
 
@@ -115,8 +118,10 @@ class Sidecar:
         next_flush = next_check = 0.0
         progress, since = (True, 0), self._clock()
         while not self._stopping.is_set() and not roster.stop_asked:
-            self._listener.tick()
+            busy = self._listener.tick()
             now = self._clock()
+            if busy:
+                since = now  # whoever asked whether we are there may send a job's probe next
             if now >= next_flush:
                 next_flush = now + settings.flush
                 self._sync(roster.flush())
@@ -131,9 +136,11 @@ class Sidecar:
                 if state[0] or state != progress:
                     progress, since = state, now
                 patience = settings.give_up_after if roster.pending() else settings.leave_after
-                if now - since >= patience and not self._listener.tick():
-                    _log.info("agent_idle", extra=fields(undelivered=len(roster.attempts)))
-                    return
+                if now - since >= patience:
+                    if self._listener.nobody_at_the_door():
+                        _log.info("agent_idle", extra=fields(undelivered=len(roster.attempts)))
+                        return
+                    since = now
             if link.done():
                 link.result()  # a defect of ours: better a clear death and a new start than a deaf agent
             with contextlib.suppress(TimeoutError):
@@ -177,6 +184,28 @@ def held(lock: Path) -> Iterator[bool]:
         with contextlib.suppress(FileNotFoundError):
             lock.unlink()
         os.close(descriptor)
+
+
+def take(settings: Settings, stack: contextlib.ExitStack) -> bool:
+    """Hold the lock until the stack unwinds; False where another agent has it and listens.
+
+    One that holds it and does not listen is about to leave, and what we were started for has not reached it.
+    """
+    deadline = time.monotonic() + TAKE_PATIENCE
+    while not stack.enter_context(held(settings.lock)):
+        if _listens(settings.socket) or time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _listens(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as made:
+        try:
+            made.connect(path)
+        except OSError:
+            return False
+    return True
 
 
 async def serve(settings: Settings) -> None:
@@ -239,8 +268,8 @@ def main(arguments: list[str] | None = None) -> int:
         lock=places.lock(given.daemon),
         deaths=given.deaths,
     )
-    with held(settings.lock) as mine:
-        if not mine:
+    with contextlib.ExitStack() as stack:
+        if not take(settings, stack):
             return 0
         handler = log_to(places.log(given.daemon))
         try:

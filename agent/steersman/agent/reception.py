@@ -190,11 +190,11 @@ class Reception:
             raise packet.PacketError("the end of an attempt that this agent does not know")
         code, signal = int(message.get("exit_code") or 0), int(message.get("signal") or 0)
         outcome = Outcome.OUTCOME_KILLED if signal else Outcome.OUTCOME_FAILED if code else Outcome.OUTCOME_FINISHED
-        *earlier, _ = family = self._roster.family(attempt)
+        family = self._roster.family(attempt)
         for one in family:
-            if any(one is other for other in earlier) and one.has_left():
-                # A script that runs several, one after the other: the code at its end is that of the last.
-                self._roster.end_by_goodbye(one, "")
+            if len(family) > 1 and one.has_left():
+                # A script that runs several: its code may be any one's, or its own, and each has said how it ended.
+                self._roster.end_by_goodbye(one, _in_words(code, signal) if one is family[-1] else "")
                 one.save()
                 continue
             end = telemetry_pb2.JobEnd(
@@ -234,6 +234,12 @@ def _checked_id(message: Mapping[str, Any]) -> str:
     if not is_uuid(text):  # it names a folder
         raise packet.PacketError(f"{text[:64]!r} is no attempt's UUID")
     return text
+
+
+def _in_words(code: int, signal: int) -> str:
+    """How the command of several jobs ended; empty where that says nothing against the last of them."""
+    how = f"by signal {signal}" if signal else f"with exit code {code}" if code else ""
+    return how and f"the command that started this and other jobs ended {how}"
 
 
 def _check_policy(message: Mapping[str, Any]) -> None:

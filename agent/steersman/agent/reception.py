@@ -98,13 +98,15 @@ class Reception:
     def _claim(self, asked: str, rank: int, client: Client) -> Attempt:
         """The attempt that this process is a rank of: its own where another process already is that rank.
 
-        Two sequences of rows under one number would be taken for one by the daemon.
+        Two sequences of rows under one number would be taken for one by the daemon. A worker that loads data for the
+        job that was launched, and trains something besides, leaves its name to the one that it works for.
         """
         known = self._roster.attempts.get(asked)
         if known is None:
             return self._roster.open(asked)
         holder = known.papers.processes.get(str(rank), "")
-        if known.end is None and holder in ("", client.process):
+        free = not holder and not (known.papers.launcher and processes.loads_data(client.process))
+        if known.end is None and (free or holder == client.process):
             return known
         derived = str(uuid.uuid5(uuid.UUID(asked), client.process))
         attempt = self._roster.attempts.get(derived) or self._roster.open(derived)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,8 @@ import pytest
 from tests.agent.test_watch import HEAD
 
 from steersman.agent import guardian
+from steersman.agent.paths import places
+from steersman.agent.strays import on_paper
 from steersman.v1 import telemetry_pb2 as pb
 
 if TYPE_CHECKING:
@@ -94,6 +98,55 @@ async def test_an_agent_that_was_stopped_stays_away(
     await until(lambda: not home.agents() and not home.guardians())
     await end(home, training)
     assert home.agents() == []
+
+
+async def kill_both(home: Home, until: Until) -> None:
+    await until(home.guardians)
+    for pid in home.guardians() + home.agents():
+        os.kill(pid, signal.SIGKILL)
+    await until(lambda: not home.agents() and not home.guardians())
+
+
+async def test_where_both_are_killed_a_command_starts_another(
+    home: Home, daemon: FakeTelemetry, training: Process, until: Until
+) -> None:
+    pid, where = str(training.pid), ("--daemon", daemon.address)
+    await kill_both(home, until)
+    code, out, err = await home.done("preflight", pid, "--json")
+    (obstacle,) = json.loads(out)["obstacles"]
+    assert (code, obstacle["message"]) == (5, f"process {pid} is already watched as mine"), err
+    assert len(home.agents()) == 1
+    await kill_both(home, until)
+    assert (await home.done("jobs", *where))[0] == 3  # nobody there whom it could ask
+    assert len(home.agents()) == 1
+    await kill_both(home, until)
+    code, out, err = await home.done("detach", pid, "--daemon", "127.0.0.1:9")
+    assert (code, out) == (4, "")
+    assert err.splitlines()[0] == f"steersman: mine is watched for the daemon at {daemon.address}"
+    assert f"steersman detach {pid} --daemon {daemon.address}" in err
+    code, out, err = await home.done("detach", pid, *where)
+    assert (code, out) == (0, "mine is no longer watched; it goes on as it was\n"), err
+    (seen,) = daemon.jobs.values()
+    await until(lambda: seen.end is not None)
+    assert seen.end is not None
+    assert seen.end.outcome == pb.JobEnd.OUTCOME_DETACHED
+    await end(home, training)
+
+
+async def test_what_papers_say_of_others_is_not_ours(home: Home, daemon: FakeTelemetry, training: Process) -> None:
+    where = replace(places(home.environ()), state=home.root / ".local/state/steersman")
+    (one,) = on_paper(where)
+    assert (one.job, one.daemon, one.pids) == ("mine", daemon.address, (training.pid,))
+    (papers,) = home.spool.rglob("attempt.json")
+    told = json.loads(papers.read_text())
+    folder = papers.parent.parent / "other"
+    folder.mkdir()
+    for unlike in ({"end": {"outcome": "x"}}, {"left": {"0": "finished"}}, {"hello": {"job": "mine", "host": "other"}}):
+        (folder / "attempt.json").write_text(json.dumps({**told, **unlike}))
+        assert list(on_paper(where)) == [one]
+    (folder / "attempt.json").write_text("{")
+    assert list(on_paper(where)) == [one]
+    await end(home, training)
 
 
 def test_agents_that_die_at_once_are_given_up() -> None:

@@ -93,6 +93,8 @@ class Reception:
             self._roster.clients.append(client)
         _log.info("probe_joined", extra=fields(attempt=attempt.attempt_id, job=attempt.job, rank=rank))
         client.send(packet.WELCOME, attempt_id=attempt.attempt_id, job=attempt.job, shared=True)
+        if attempt.leaving:
+            client.send(packet.DETACH)
         self._roster.wake()
 
     def _claim(self, asked: str, rank: int, client: Client) -> Attempt:

@@ -198,6 +198,13 @@ class Home:
         """Their guardians."""
         return self._processes(guardian.__file__.encode())
 
+    async def kill_agents(self, until: Until) -> None:
+        """Kill the agent together with its guardian."""
+        await until(self.guardians)
+        for pid in self.guardians() + self.agents():
+            os.kill(pid, signal.SIGKILL)
+        await until(lambda: not self.agents() and not self.guardians())
+
     def _processes(self, word: bytes) -> list[int]:
         found = []
         for folder in Path("/proc").iterdir():

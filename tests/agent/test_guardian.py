@@ -100,26 +100,19 @@ async def test_an_agent_that_was_stopped_stays_away(
     assert home.agents() == []
 
 
-async def kill_both(home: Home, until: Until) -> None:
-    await until(home.guardians)
-    for pid in home.guardians() + home.agents():
-        os.kill(pid, signal.SIGKILL)
-    await until(lambda: not home.agents() and not home.guardians())
-
-
 async def test_where_both_are_killed_a_command_starts_another(
     home: Home, daemon: FakeTelemetry, training: Process, until: Until
 ) -> None:
     pid, where = str(training.pid), ("--daemon", daemon.address)
-    await kill_both(home, until)
+    await home.kill_agents(until)
     code, out, err = await home.done("preflight", pid, "--json")
     (obstacle,) = json.loads(out)["obstacles"]
     assert (code, obstacle["message"]) == (5, f"process {pid} is already watched as mine"), err
     assert len(home.agents()) == 1
-    await kill_both(home, until)
+    await home.kill_agents(until)
     assert (await home.done("jobs", *where))[0] == 3  # nobody there whom it could ask
     assert len(home.agents()) == 1
-    await kill_both(home, until)
+    await home.kill_agents(until)
     code, out, err = await home.done("detach", pid, "--daemon", "127.0.0.1:9")
     assert (code, out) == (4, "")
     assert err.splitlines()[0] == f"steersman: mine is watched for the daemon at {daemon.address}"

@@ -48,11 +48,6 @@ class Guardian:
         self._process: subprocess.Popen[bytes] | None = None
         self._tried = float("-inf")
 
-    @property
-    def pid(self) -> int:
-        """Its process; 0 where there is none."""
-        return self._process.pid if self._process is not None else 0
-
     def tend(self, now: float) -> None:
         """See that it is there; start it where it is not, and then not again for a while.
 

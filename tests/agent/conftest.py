@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ import grpc
 import grpc.aio
 import pytest
 
+from steersman.agent import guardian
 from steersman.v1 import telemetry_pb2 as pb
 from steersman.v1 import telemetry_pb2_grpc
 
@@ -190,6 +192,20 @@ class Home:
 
     def agents(self) -> list[int]:
         """The agents that this home's tests have started and that still run."""
+        return self._processes(b"steersman.agent.sidecar")
+
+    def guardians(self) -> list[int]:
+        """Their guardians."""
+        return self._processes(guardian.__file__.encode())
+
+    async def kill_agents(self, until: Until) -> None:
+        """Kill the agent together with its guardian."""
+        await until(self.guardians)
+        for pid in self.guardians() + self.agents():
+            os.kill(pid, signal.SIGKILL)
+        await until(lambda: not self.agents() and not self.guardians())
+
+    def _processes(self, word: bytes) -> list[int]:
         found = []
         for folder in Path("/proc").iterdir():
             if not folder.name.isdigit():
@@ -198,7 +214,7 @@ class Home:
                 words = (folder / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if b"steersman.agent.sidecar" in words and any(str(self.root).encode() in word for word in words):
+            if word in words and any(str(self.root).encode() in word for word in words):
                 found.append(int(folder.name))
         return found
 
@@ -226,8 +242,9 @@ def home() -> Iterator[Home]:
     root = Path(tempfile.mkdtemp(prefix="sm-"))
     made = Home(root)
     yield made
-    for pid in made.agents():
-        os.kill(pid, signal.SIGKILL)
+    for pid in made.guardians() + made.agents():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     shutil.rmtree(root, ignore_errors=True)
 
 

@@ -91,9 +91,7 @@ async def test_without_a_daemon_the_job_ends_as_ever_and_a_later_daemon_gets_all
     assert (code, out) == (0, "on the way\ntrained\n")
     assert f"no daemon answers at {address}" in err
     assert str(home.spool) in err
-    (agent,) = home.agents()
-    os.kill(agent, signal.SIGKILL)  # and the agent is killed too
-    await until(lambda: not home.agents())
+    await home.kill_agents(until)  # and the agent is killed too
     await daemon.start(port)
     code, _, _ = await home.done("run", "--daemon", address, "--", "true")
     assert code == 0

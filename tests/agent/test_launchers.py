@@ -106,14 +106,48 @@ async def test_a_launcher(
     check(seen, ranks, told)
 
 
-async def test_a_shell_script_that_starts_two_one_after_the_other(
-    home: Home, daemon: FakeTelemetry, folder: Path, until: Until
+@pytest.mark.parametrize("last", ["exit 7", "kill -9 $$"])
+async def test_jobs_of_a_shell_script_end_by_their_own_word(
+    home: Home, daemon: FakeTelemetry, folder: Path, until: Until, last: str
 ) -> None:
     script = folder / "both.sh"
-    script.write_text(f"set -e\n{PY} plain.py\nCODE=4 {PY} plain.py\n")
+    (folder / "failing.py").write_text(PLAIN + "raise KeyError('mine')\n")
+    script.write_text(f"{PY} failing.py\n{PY} plain.py\n{last}\n")
     got, _, err = await home.done(*RUN, "--daemon", daemon.address, "--", "bash", str(script))
-    assert got == 4, err
+    assert got == (7 if last == "exit 7" else 137), err
     await until(lambda: len(daemon.jobs) == 2 and all(seen.end for seen in daemon.jobs.values()))
+    ends = []
     for seen in daemon.jobs.values():
         assert seen.hello.job == "both"
         assert seen.steps == {0: list(range(20))}
+        assert seen.end is not None
+        ends.append((seen.end.outcome, seen.end.exit_code, seen.end.signal, seen.end.message))
+    how = "with exit code 7" if last == "exit 7" else "by signal 9"
+    words = f"the command that started this and other jobs ended {how}"
+    assert ends == [(pb.JobEnd.OUTCOME_FAILED, 1, 0, ""), (pb.JobEnd.OUTCOME_FINISHED, 0, 0, words)]
+
+
+WORKING = """
+import torch
+class Data(torch.utils.data.Dataset):
+    def __len__(self): return 1
+    def __getitem__(self, index):
+        own = torch.nn.Linear(2, 1)
+        inner = torch.optim.SGD(own.parameters(), lr=0.77)
+        for _ in range(3):
+            own(torch.ones(2)).sum().backward()
+            inner.step()
+        return 1.0
+for _ in torch.utils.data.DataLoader(Data(), num_workers=1): pass
+"""
+
+
+async def test_a_worker_that_trains_leaves_the_name_to_its_job(
+    home: Home, daemon: FakeTelemetry, folder: Path, until: Until
+) -> None:
+    (folder / "loading.py").write_text(WORKING + PLAIN)
+    got, _, err = await home.done(*RUN, "--daemon", daemon.address, "--", PY, "loading.py")
+    assert got == 0, err
+    await until(lambda: len(daemon.jobs) == 2 and all(seen.end for seen in daemon.jobs.values()))
+    # The daemon gives the name to whom it hears of first, and that is the one that was launched.
+    assert [seen.steps for seen in daemon.jobs.values()] == [{0: list(range(20))}, {0: list(range(3))}]

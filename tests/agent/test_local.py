@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,44 @@ def test_what_was_sent_before_hanging_up_arrives_whole(tmp_path: Path, answer: b
         assert (heard.left, listener.clients) == (1, [])
     finally:
         listener.close()
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+@pytest.fixture
+def listener(tmp_path: Path, heard: Heard) -> Iterator[Listener]:
+    made = Listener(str(tmp_path / "s"), heard.received, heard.gone)
+    made.open()
+    yield made
+    made.close()
+
+
+def calls(listener: Listener) -> socket.socket:
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        made.connect(listener.path)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def test_whoever_came_in_the_last_moment_is_heard(listener: Listener, heard: Heard) -> None:
+    with calls(listener) as early:
+        early.send(b"early")
+        assert not listener.nobody_at_the_door()
+        assert heard.packets == [b"early"]
+        with calls(listener) as late:
+            late.send(b"late")
+            early.send(b"again")
+            listener.tick()
+            assert heard.packets == [b"early", b"again", b"late"]
+
+
+def test_where_nobody_is_at_the_door_nobody_can_come_any_more(listener: Listener) -> None:
+    assert listener.nobody_at_the_door()
+    with pytest.raises(FileNotFoundError):
+        calls(listener)

@@ -16,6 +16,7 @@ import pytest
 
 from steersman.agent.preflight import Preflight, Report
 from steersman.agent.target import Target
+from steersman.cli.preflight import trainers_in_words
 
 if TYPE_CHECKING:
     from tests.agent.conftest import Home
@@ -269,6 +270,37 @@ def test_one_that_starts_ranks_of_its_own_is_a_launcher(tree: Tree, look: Prefli
     tree.add(20, "python launch.py")
     tree.add(21, "python t.py", parent=20, environ="RANK=0")
     assert list(found(look.look(20))) == ["launcher"]
+
+
+def test_what_to_do_with_those_below_is_what_attach_takes(tree: Tree, look: Preflight) -> None:
+    tree.add(20, "bash two.sh", files=())
+    tree.add(21, "python a.py", parent=20)
+    assert trainers_in_words(look.look(20))[-1] == "use that one: steersman attach 21"
+    tree.add(22, "python b.py", parent=20)
+    said = trainers_in_words(look.look(20))
+    assert said == [
+        "below it there train:",
+        "  21  python a.py",
+        "  22  python b.py",
+        "they are not the ranks of one job; attach to each of them by itself: steersman attach PID",
+    ]
+    tree.add(30, "bash ranks.sh", files=())
+    tree.add(31, "python a.py", parent=30, environ="RANK=1")
+    tree.add(32, "python a.py", parent=30, environ="RANK=0")
+    assert trainers_in_words(look.look(30))[-1] == "take all ranks of the job: steersman attach 30 --all"
+
+
+def test_those_of_other_users_are_counted_and_not_offered(tree: Tree, look: Preflight) -> None:
+    tree.add(20, "init", files=())
+    tree.add(21, "python a.py", parent=20, Uid="8\t8\t8\t8")
+    report = look.look(20)
+    assert (report.trainers, report.foreign) == ((), 1)
+    tree.add(22, "python b.py", parent=20)
+    assert trainers_in_words(look.look(20))[1:] == [
+        "  22  python b.py",
+        "use that one: steersman attach 22",
+        "below it there also train, of other users or in other containers: 1",
+    ]
 
 
 def test_a_job_that_starts_an_evaluation_is_none(tree: Tree, look: Preflight) -> None:

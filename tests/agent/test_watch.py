@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -111,6 +112,16 @@ async def test_a_second_training_of_the_same_ranks_is_a_job_of_both(
         (home.root / f"{name}-over").touch()
     assert await asyncio.gather(*both) == [(0, "", "")] * 2
     assert sorted(seen.hello.job for seen in daemon.jobs.values()) == ["first", "second"]
+
+
+def test_the_agent_does_not_leave_before_the_probe_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    there = SimpleNamespace(close=lambda: order.append("let go of the agent"))
+    probe = SimpleNamespace(see=lambda *_: order.append("the probe has come"), close=lambda **_: None)
+    monkeypatch.setattr("steersman.agent.start.ensure_agent", lambda *_: there)
+    monkeypatch.setattr("steersman.agent.probe.install", lambda config: probe)
+    watch(SimpleNamespace(param_groups=[])).close()
+    assert order == ["the probe has come", "let go of the agent"]
 
 
 async def test_under_run_the_probe_that_is_there_is_used(home: Home, daemon: FakeTelemetry) -> None:

@@ -100,6 +100,29 @@ async def test_an_adjustment_from_proposal_to_ledger_and_back(start: Start, conn
     assert list(ledger.entries[2].ranks[0].lr) == [0.05]
 
 
+async def test_a_job_that_was_detached_has_its_own_learning_rate_again(start: Start, connect: Connect) -> None:
+    _, agent = await watched(start, connect)
+    ask = operators(agent)
+    await ask.ProposeAdjustment(scale(0.5))
+    command = (await until(lambda: agent.commands, "the command"))[0]
+    await agent.send(answer(command, 40))
+    under = {"loss": [3.0] * 4, "lr/0": [0.05] * 4, "own_lr/0": [0.1] * 4}
+    await agent.batches(batch("a1", 41, under))
+    await agent.all_durable("a1", 44)
+
+    async def standing() -> tuple[float, float, float]:
+        job = (await ask.GetJob(op.GetJobRequest(job="run"))).job
+        return job.lr, job.own_lr, job.total_factor
+
+    while await standing() != (0.05, 0.1, 0.5):
+        pass
+    end = pb.JobEnd(attempt_id="a1", outcome=pb.JobEnd.OUTCOME_DETACHED, time=3_001.0)
+    await agent.send(pb.StreamRequest(job_end=end))
+    while (await ask.GetJob(op.GetJobRequest(job="run"))).job.state != op.JOB_STATE_DETACHED:
+        pass
+    assert await standing() == (0.1, 0.1, 1.0)
+
+
 async def test_a_record_that_lost_its_newest_entry_is_not_verified(
     start: Start, connect: Connect, tmp_path: Path
 ) -> None:

@@ -22,6 +22,7 @@ from steersman.agent.paths import Places, private
 from steersman.agent.preflight import Obstacle, Preflight, Report
 from steersman.agent.probe import packet
 from steersman.agent.start import ensure_agent
+from steersman.agent.strays import on_paper, recall
 from steersman.agent.target import Target
 
 LINK_PATIENCE = 5.0
@@ -111,7 +112,11 @@ class Attached:
 
 
 def watched(places: Places, pid: int) -> str:
-    """The name of the job that a process is watched as by an agent of this user, whatever its daemon; or empty."""
+    """The name of the job that a process is watched as by an agent of this user, whatever its daemon; or empty.
+
+    An agent that has gone has left its papers: they say so as well, and another one is started.
+    """
+    recall(places)
     for path in places.runtime.glob("agent-*.sock"):
         caller = Caller(str(path))
         try:
@@ -124,7 +129,7 @@ def watched(places: Places, pid: int) -> str:
         for job in jobs:
             if not job.get("ended") and pid in (job.get("pids") or {}).values():
                 return str(job["job"])
-    return ""
+    return next((one.job for one in on_paper(places) if pid in one.pids), "")
 
 
 @contextlib.contextmanager
@@ -378,10 +383,13 @@ def detach(daemon: str, places: Places, name: str, patience: float) -> list[Deta
         The attempts that were left; none where no such job is watched on this host.
 
     Raises:
-        AgentUnavailableError: no agent runs on this host for that daemon.
+        AgentUnavailableError: no agent runs on this host for that daemon, or one that is needed cannot be started.
     """
-    caller = Caller(places.socket(daemon))
-    caller.connect()
+    if any(one.daemon == daemon for one in on_paper(places)):
+        caller = ensure_agent(daemon, places)
+    else:
+        caller = Caller(places.socket(daemon))
+        caller.connect()
     try:
         found = caller.ask(packet.QUERY, {"what": "detach", "name": name}).get("found") or []
         if not found and name.isdigit():

@@ -36,6 +36,7 @@ class Papers:
     Attributes:
         hello: the `JobHello`, as JSON.
         end: the `JobEnd`, as JSON; empty while the job runs.
+        daemon: HOST:PORT of the daemon it is for.
         granted: the name the daemon gave; empty until it did.
         parent: the attempt under whose launcher this one runs; empty where it is its own.
         launcher: mark of the process that started it; empty where nobody did.
@@ -50,6 +51,7 @@ class Papers:
 
     hello: dict[str, Any] = field(default_factory=dict)
     end: dict[str, Any] = field(default_factory=dict)
+    daemon: str = ""
     granted: str = ""
     parent: str = ""
     launcher: str = ""
@@ -84,6 +86,7 @@ class Attempt:
         self.hello_version = 0
         self.alone_since: float | None = None
         self.settled = False
+        self.leaving = False
         self._changed = False
         self._spool_failures = 0
 

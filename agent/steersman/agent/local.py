@@ -85,8 +85,7 @@ class Listener:
         Raises:
             OSError: the socket cannot be made.
         """
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.path)
+        self._shut()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         self._socket.bind(self.path)
         self._socket.listen(128)
@@ -105,6 +104,22 @@ class Listener:
             behind = behind or count >= PACKETS_A_TICK
         return busy
 
+    def nobody_at_the_door(self) -> bool:
+        """Stop listening, and go on with it where somebody had come in the last moment; whether nobody had.
+
+        Who comes later finds no socket, and starts an agent of its own. With the socket still there it could come
+        between our last look and our end, and would believe for good that it had been heard.
+
+        Raises:
+            OSError: the socket cannot be made again.
+        """
+        with contextlib.suppress(OSError):
+            os.unlink(self.path)
+        if not self.tick():
+            return True
+        self.open()
+        return False
+
     def close(self) -> None:
         """Stop listening and hang up."""
         for client in self.clients:
@@ -113,10 +128,14 @@ class Listener:
                 client.shared.close()
         self.clients.clear()
         if self._socket is not None:
+            self._shut()
+
+    def _shut(self) -> None:
+        if self._socket is not None:
             self._socket.close()
             self._socket = None
-            with contextlib.suppress(OSError):
-                os.unlink(self.path)
+        with contextlib.suppress(OSError):
+            os.unlink(self.path)
 
     def _accept(self) -> bool:
         assert self._socket is not None

@@ -12,7 +12,7 @@ from pathlib import Path
 from steersman.agent.inject import ptrace, symbols
 from steersman.agent.inject.elf import ElfError
 from steersman.agent.inject.ways import REMOTE_EXEC_SINCE, RemoteExec, way_into
-from steersman.agent.target import Target
+from steersman.agent.target import Target, by_rank
 
 OLDEST_PYTHON = (3, 9)
 OLDEST_TORCH = (2, 4)
@@ -48,7 +48,8 @@ class Report:
         way: `ptrace` or `remote_exec`; empty where there is an obstacle.
         rank: from its environment; None where there is none.
         world_size: likewise.
-        trainers: its descendants that train, where it does not itself.
+        trainers: its descendants that train, where it does not itself; without those that nobody here may enter.
+        foreign: how many of its descendants that train belong to other users or are in other containers.
     """
 
     pid: int
@@ -60,11 +61,17 @@ class Report:
     rank: int | None = None
     world_size: int | None = None
     trainers: tuple[Target, ...] = ()
+    foreign: int = 0
 
     @property
     def ok(self) -> bool:
         """Whether it can be entered."""
         return not self.obstacles
+
+    @property
+    def one_job(self) -> bool:
+        """Whether those below it are the ranks of one job, which `attach --all` takes."""
+        return bool(by_rank({one.pid: one.rank for one in self.trainers}))
 
 
 @dataclass(frozen=True)
@@ -95,9 +102,8 @@ class Preflight:
             return Report(pid, "", (gone,))
         obstacles = tuple(self._obstacles(target))
         version = target.python()
-        trainers = (
-            tuple(target.trainers()) if any(o.check in ("python", "torch", "launcher") for o in obstacles) else ()
-        )
+        below = target.trainers() if any(o.check in ("python", "torch", "launcher") for o in obstacles) else []
+        trainers = tuple(one for one in below if self.ours(one))
         return Report(
             pid,
             target.command,
@@ -108,7 +114,12 @@ class Preflight:
             target.number("RANK"),
             target.number("WORLD_SIZE"),
             trainers,
+            len(below) - len(trainers),
         )
+
+    def ours(self, target: Target) -> bool:
+        """Whether a process belongs to this user, and is not in another container."""
+        return not any((*self._owner(target), *self._namespaces(target)))
 
     def _obstacles(self, target: Target) -> Iterator[Obstacle]:
         """What stands in the way; what makes the questions after it idle ends the search."""

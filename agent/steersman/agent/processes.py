@@ -21,6 +21,14 @@ def mark(pid: int, proc: str = "/proc") -> str:
     return f"{pid}:{after[19]}"
 
 
+def loads_data(known: str, proc: str = "/proc") -> bool:
+    """Whether the process with this mark is a DataLoader's worker: torch gives it this name (from 2.6 on)."""
+    try:
+        return (Path(proc) / known.partition(":")[0] / "comm").read_text().strip() == "pt_data_worker"
+    except OSError:
+        return False
+
+
 def alive(known: str, proc: str = "/proc") -> bool:
     """Whether the process with this mark still runs."""
     pid = known.partition(":")[0]

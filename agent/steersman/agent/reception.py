@@ -93,18 +93,22 @@ class Reception:
             self._roster.clients.append(client)
         _log.info("probe_joined", extra=fields(attempt=attempt.attempt_id, job=attempt.job, rank=rank))
         client.send(packet.WELCOME, attempt_id=attempt.attempt_id, job=attempt.job, shared=True)
+        if attempt.leaving:
+            client.send(packet.DETACH)
         self._roster.wake()
 
     def _claim(self, asked: str, rank: int, client: Client) -> Attempt:
         """The attempt that this process is a rank of: its own where another process already is that rank.
 
-        Two sequences of rows under one number would be taken for one by the daemon.
+        Two sequences of rows under one number would be taken for one by the daemon. A worker that loads data for the
+        job that was launched, and trains something besides, leaves its name to the one that it works for.
         """
         known = self._roster.attempts.get(asked)
         if known is None:
             return self._roster.open(asked)
         holder = known.papers.processes.get(str(rank), "")
-        if known.end is None and holder in ("", client.process):
+        free = not holder and not (known.papers.launcher and processes.loads_data(client.process))
+        if known.end is None and (free or holder == client.process):
             return known
         derived = str(uuid.uuid5(uuid.UUID(asked), client.process))
         attempt = self._roster.attempts.get(derived) or self._roster.open(derived)
@@ -190,11 +194,11 @@ class Reception:
             raise packet.PacketError("the end of an attempt that this agent does not know")
         code, signal = int(message.get("exit_code") or 0), int(message.get("signal") or 0)
         outcome = Outcome.OUTCOME_KILLED if signal else Outcome.OUTCOME_FAILED if code else Outcome.OUTCOME_FINISHED
-        *earlier, _ = family = self._roster.family(attempt)
+        family = self._roster.family(attempt)
         for one in family:
-            if any(one is other for other in earlier) and one.has_left():
-                # A script that runs several, one after the other: the code at its end is that of the last.
-                self._roster.end_by_goodbye(one, "")
+            if len(family) > 1 and one.has_left():
+                # A script that runs several: its code may be any one's, or its own, and each has said how it ended.
+                self._roster.end_by_goodbye(one, _in_words(code, signal) if one is family[-1] else "")
                 one.save()
                 continue
             end = telemetry_pb2.JobEnd(
@@ -234,6 +238,12 @@ def _checked_id(message: Mapping[str, Any]) -> str:
     if not is_uuid(text):  # it names a folder
         raise packet.PacketError(f"{text[:64]!r} is no attempt's UUID")
     return text
+
+
+def _in_words(code: int, signal: int) -> str:
+    """How the command of several jobs ended; empty where that says nothing against the last of them."""
+    how = f"by signal {signal}" if signal else f"with exit code {code}" if code else ""
+    return how and f"the command that started this and other jobs ended {how}"
 
 
 def _check_policy(message: Mapping[str, Any]) -> None:

@@ -95,6 +95,8 @@ class Roster:
     def attach(self, line: Line) -> None:
         """Tell the roster of its link, which in turn carries the roster."""
         self._line = line
+        for attempt in self.attempts.values():
+            attempt.papers.daemon = line.daemon
 
     def wake(self) -> None:
         """There is something that should not wait for the next interval."""
@@ -228,6 +230,8 @@ class Roster:
         folder = self._folder / attempt_id
         attempt = Attempt(attempt_id, folder, self._spool(folder))
         attempt.load()
+        if self._line is not None:
+            attempt.papers.daemon = self._line.daemon
         self.attempts[attempt_id] = attempt
         self._deliveries[attempt_id] = Delivery(attempt)
         return attempt
@@ -345,6 +349,7 @@ class Roster:
         else:
             found = [a for a in running if name in (a.job, a.attempt_id)]
         for attempt in found:
+            attempt.leaving = True  # a probe whose agent has just come back may not be connected yet
             _log.info("detach_asked", extra=fields(attempt=attempt.attempt_id, job=attempt.job))
             for client in self.clients:
                 if client.attempt_id == attempt.attempt_id and client.rank >= 0:

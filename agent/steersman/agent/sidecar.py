@@ -27,9 +27,13 @@ from steersman.agent.errors import AgentError
 from steersman.agent.events import fields, log_to
 
 if TYPE_CHECKING:
+    from steersman.agent.guardian import Guardian
     from steersman.agent.link import Link
     from steersman.agent.local import Listener
     from steersman.agent.roster import Roster
+
+TAKE_PATIENCE = 10.0
+"""Seconds that a new agent waits for one that is about to leave."""
 
 _log = logging.getLogger("steersman.agent")
 
@@ -43,6 +47,7 @@ class Settings:
         socket: path of the AF_UNIX socket to listen on.
         spools: folder of all spools for this daemon.
         lock: held for as long as the agent lives.
+        deaths: agents that died before this one, each soon after it began.
         tick: seconds between two looks at the socket. To block in recv instead would pre-empt the sender.
         flush: seconds between two flushes of rows to the spool.
         leave_after: seconds without a job or anything to deliver after which it leaves.
@@ -53,6 +58,7 @@ class Settings:
     socket: str
     spools: Path
     lock: Path
+    deaths: int = 0
     tick: float = 0.02
     flush: float = 0.1
     leave_after: float = 5.0
@@ -67,16 +73,24 @@ class Sidecar:
         listener: the local socket.
         roster: the jobs.
         link: the stream to the daemon.
+        guardian: becomes the next agent where this one dies.
         clock: seconds that only go forward.
     """
 
     def __init__(
-        self, settings: Settings, listener: Listener, roster: Roster, link: Link, clock: Callable[[], float]
+        self,
+        settings: Settings,
+        listener: Listener,
+        roster: Roster,
+        link: Link,
+        guardian: Guardian,
+        clock: Callable[[], float],
     ) -> None:
         self._settings = settings
         self._listener = listener
         self._roster = roster
         self._link = link
+        self._guardian = guardian
         self._clock = clock
         self._stopping = asyncio.Event()
         self._syncing: asyncio.Future[OSError | None] | None = None
@@ -104,13 +118,16 @@ class Sidecar:
         next_flush = next_check = 0.0
         progress, since = (True, 0), self._clock()
         while not self._stopping.is_set() and not roster.stop_asked:
-            self._listener.tick()
+            busy = self._listener.tick()
             now = self._clock()
+            if busy:
+                since = now  # whoever asked whether we are there may send a job's probe next
             if now >= next_flush:
                 next_flush = now + settings.flush
                 self._sync(roster.flush())
             if now >= next_check:
                 next_check = now + 0.5
+                self._tend_guardian(now)
                 roster.check()
                 state = (
                     roster.live() or bool(self._listener.clients),
@@ -119,13 +136,21 @@ class Sidecar:
                 if state[0] or state != progress:
                     progress, since = state, now
                 patience = settings.give_up_after if roster.pending() else settings.leave_after
-                if now - since >= patience and not self._listener.tick():
-                    _log.info("agent_idle", extra=fields(undelivered=len(roster.attempts)))
-                    return
+                if now - since >= patience:
+                    if self._listener.nobody_at_the_door():
+                        _log.info("agent_idle", extra=fields(undelivered=len(roster.attempts)))
+                        return
+                    since = now
             if link.done():
                 link.result()  # a defect of ours: better a clear death and a new start than a deaf agent
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), settings.tick)
+
+    def _tend_guardian(self, now: float) -> None:
+        try:
+            self._guardian.tend(now)
+        except OSError as error:  # there may be no more processes to be had: tried again later
+            _log.warning("guardian_failed", extra=fields(reason=str(error)))
 
     def _sync(self, descriptors: list[int]) -> None:
         """Bring the spool to disk in another thread: a slow disk would otherwise fill the probes' sockets."""
@@ -161,8 +186,31 @@ def held(lock: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
+def take(settings: Settings, stack: contextlib.ExitStack) -> bool:
+    """Hold the lock until the stack unwinds; False where another agent has it and listens.
+
+    One that holds it and does not listen is about to leave, and what we were started for has not reached it.
+    """
+    deadline = time.monotonic() + TAKE_PATIENCE
+    while not stack.enter_context(held(settings.lock)):
+        if _listens(settings.socket) or time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _listens(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as made:
+        try:
+            made.connect(path)
+        except OSError:
+            return False
+    return True
+
+
 async def serve(settings: Settings) -> None:
     """Run one agent; the caller holds its lock."""
+    from steersman.agent.guardian import Guardian
     from steersman.agent.link import Identity, Link
     from steersman.agent.local import Listener
     from steersman.agent.reception import Reception
@@ -180,7 +228,8 @@ async def serve(settings: Settings) -> None:
     roster.attach(link)
     reception = Reception(roster, time.time)
     listener = Listener(settings.socket, reception.received, reception.left)
-    sidecar = Sidecar(settings, listener, roster, link, time.monotonic)
+    guardian = Guardian(settings.daemon, settings.socket, settings.deaths)
+    sidecar = Sidecar(settings, listener, roster, link, guardian, time.monotonic)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, sidecar.stop)
@@ -188,6 +237,7 @@ async def serve(settings: Settings) -> None:
     _log.info("agent_started", extra=fields(pid=os.getpid(), daemon=settings.daemon, socket=settings.socket))
     try:
         await sidecar.run()
+        guardian.dismiss()
     finally:
         listener.close()
         _log.info("agent_stopped", extra=fields(pid=os.getpid(), undelivered=len(roster.attempts)))
@@ -199,6 +249,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--daemon", default=paths.DEFAULT_DAEMON, help="HOST:PORT of the daemon")
     parser.add_argument("--socket", help="path of the socket to listen on")
     parser.add_argument("--detach", action="store_true", help="go on in the background")
+    parser.add_argument("--deaths", type=int, default=0, help="agents that died before it, each soon after it began")
     given = parser.parse_args(arguments)
     # `run` starts us while it has signals blocked.
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -215,9 +266,10 @@ def main(arguments: list[str] | None = None) -> int:
         socket=given.socket or places.socket(given.daemon),
         spools=places.spools(given.daemon),
         lock=places.lock(given.daemon),
+        deaths=given.deaths,
     )
-    with held(settings.lock) as mine:
-        if not mine:
+    with contextlib.ExitStack() as stack:
+        if not take(settings, stack):
             return 0
         handler = log_to(places.log(given.daemon))
         try:

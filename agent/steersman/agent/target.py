@@ -207,6 +207,21 @@ class Target:
             return b""
 
 
+def by_rank(ranks: dict[int, int | None]) -> list[int]:
+    """Processes in the order of their ranks; none where they are not the ranks of one job.
+
+    Args:
+        ranks: the rank of each process, None where it has none.
+
+    >>> by_rank({21: 1, 22: 0}), by_rank({21: None}), by_rank({21: None, 22: None}), by_rank({21: 0, 22: 0})
+    ([22, 21], [21], [], [])
+    """
+    numbers = set(ranks.values())
+    if len(ranks) > 1 and (None in numbers or len(numbers) < len(ranks)):
+        return []
+    return sorted(ranks, key=lambda pid: ranks[pid] or 0)
+
+
 def processes(proc: str = "/proc") -> Iterator[Target]:
     """All processes."""
     for folder in Path(proc).iterdir():

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import itertools
 import logging
 import os
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -174,36 +175,40 @@ def _watch(
         there.see(optimizer, model)
         return Watch(there, ours=False)
     given_attempt, given_socket = os.environ.get("STEERSMAN_ATTEMPT"), os.environ.get("STEERSMAN_SOCKET")
-    config = ProbeConfig(
-        attempt_id=given_attempt or _attempt_id(),
-        job=job or os.environ.get("STEERSMAN_JOB") or _name(),
-        socket_path=given_socket if given_attempt and given_socket else _start(daemon),
-        policy=policy,
-        limits=limits.as_fields(),
-        command=" ".join(sys.orig_argv)[:512],
-        way_in="watch",
-        planned_steps=planned_steps,
-        budget_floor=budget,
-    )
-    probe = install(config)
-    watching = Watch(probe, ours=True)
-    atexit.register(watching._at_exit)
-    probe.see(optimizer, model)
+    under_run = given_attempt and given_socket
+    with contextlib.nullcontext(str(given_socket)) if under_run else _agent(daemon) as path:
+        config = ProbeConfig(
+            attempt_id=given_attempt or _attempt_id(),
+            job=job or os.environ.get("STEERSMAN_JOB") or _name(),
+            socket_path=path,
+            policy=policy,
+            limits=limits.as_fields(),
+            command=" ".join(sys.orig_argv)[:512],
+            way_in="watch",
+            planned_steps=planned_steps,
+            budget_floor=budget,
+        )
+        probe = install(config)
+        watching = Watch(probe, ours=True)
+        atexit.register(watching._at_exit)
+        probe.see(optimizer, model)  # connects
     return watching
 
 
-def _start(daemon: str) -> str:
-    """The socket of the agent, which answers, or which the probe may yet meet there."""
+@contextlib.contextmanager
+def _agent(daemon: str) -> Iterator[str]:
+    """The socket of the agent, which does not leave meanwhile; or where the probe may yet meet one."""
     from steersman.agent.errors import AgentError
     from steersman.agent.paths import places
     from steersman.agent.start import ensure_agent
 
     where = places()
-    try:
-        ensure_agent(daemon, where).close()
-    except AgentError as error:
-        _log.warning("%s; the job trains without it", error)
-    return where.socket(daemon)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.callback(ensure_agent(daemon, where).close)
+        except AgentError as error:
+            _log.warning("%s; the job trains without it", error)
+        yield where.socket(daemon)
 
 
 def _attempt_id() -> str:

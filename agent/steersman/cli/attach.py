@@ -12,6 +12,7 @@ from steersman.cli.words import clean
 
 if TYPE_CHECKING:
     from steersman.agent.preflight import Preflight, Report
+    from steersman.agent.target import Target
 
 _POLICIES = ("observe", "advise", "approve", "auto")
 
@@ -138,31 +139,33 @@ def command(
 
 def _ranks(pid: int, looks: Preflight) -> list[int]:
     """The processes of a job below a launcher, or beside one of its ranks, by rank."""
-    from steersman.agent.target import Target
+    from steersman.agent.target import Target, by_rank
 
     top = Target(pid)
     if not top.exists:
         raise _in_words(looks.look(pid))
-    trainers = top.trainers()
+    trainers = _trainers(top, looks)
     if not trainers and top.rank is not None:
         top = Target(top.parent)
-        trainers = top.trainers()
+        trainers = _trainers(top, looks)
     if not trainers:
         return [pid]
     numbers = {one.pid: one.rank for one in trainers}
     if top.rank is None and top.trains and all(one.number("RANK") is None for one in trainers):
         # One that starts the others and trains as well, as under Lightning, is the first of them.
         numbers[top.pid] = 0
-        trainers = [top, *trainers]
-    ordered = sorted(trainers, key=lambda one: (numbers[one.pid] or 0, one.pid))
-    ranks = [numbers[one.pid] for one in ordered]
-    if len(ordered) > 1 and (None in ranks or len(set(ranks)) < len(ranks)):
-        known = ", ".join(str(one.pid) for one in ordered)
+    ranks = by_rank(numbers)
+    if not ranks:
+        known = ", ".join(map(str, sorted(numbers)))
         raise RefusedError(
             f"processes {known} are not the ranks of one job: their environment has no RANK, or the same one twice",
             "attach to each of them by itself",
         )
-    return [one.pid for one in ordered]
+    return ranks
+
+
+def _trainers(top: Target, looks: Preflight) -> list[Target]:
+    return [one for one in top.trainers() if looks.ours(one)]
 
 
 def _in_words(report: Report) -> CommandError:

@@ -13,8 +13,11 @@ from steersman.cli.options import daemon_option, json_option
 @json_option
 def command(ended: bool, address: str, json_output: bool) -> None:
     """List jobs."""
+    from steersman.agent.paths import places
+    from steersman.agent.strays import recall
     from steersman.cli.client import connect
 
+    recall(places())
     with connect(address) as client:
         jobs = client.jobs(ended)
     if json_output:

@@ -44,17 +44,20 @@ def as_fields(report: Report) -> dict[str, Any]:
 
 def trainers_in_words(report: Report) -> list[str]:
     """What to do where it is not this process that trains but those below it."""
-    trainers = report.trainers
-    if not trainers:
-        return []
-    lines = ["below it there train:"]
+    trainers, lines = report.trainers, []
+    if trainers:
+        lines.append("below it there train:")
     for one in trainers:
         rank = one.rank
         lines.append(f"  {one.pid}  {f'rank {rank}  ' if rank is not None else ''}{clean(one.command)[:100]}")
     if len(trainers) == 1:
         lines.append(f"use that one: steersman attach {trainers[0].pid}")
-    else:
+    elif report.one_job:
         lines.append(f"take all ranks of the job: steersman attach {report.pid} --all")
+    elif trainers:
+        lines.append("they are not the ranks of one job; attach to each of them by itself: steersman attach PID")
+    if report.foreign:
+        lines.append(f"below it there also train, of other users or in other containers: {report.foreign}")
     return lines
 
 

@@ -31,10 +31,13 @@ def command(
     job: str, provenance: bool, rank: int | None, timeout: float | None, address: str, json_output: bool
 ) -> None:
     """Show one job."""
+    from steersman.agent.paths import places
+    from steersman.agent.strays import recall
     from steersman.cli.client import connect
 
     if not provenance and (rank is not None or timeout is not None):
         raise UsageError("--rank and --timeout belong to --provenance", "add --provenance, or leave them out")
+    recall(places())
     with connect(address) as client:
         detail = client.provenance(job, rank or 0, timeout or 30.0) if provenance else client.job(job)
     if json_output:

@@ -56,6 +56,8 @@ def view(job: Job, clock: float, *, connected: bool) -> JobView:
     """The job as it stands."""
     gauges = job.gauges
     own = gauges.own()
+    # Who leaves a job takes the overlay along: from there on its learning rate is its own, and no row says so any more.
+    left = job.end is not None and job.end.state is JobState.DETACHED
     return JobView(
         name=job.name,
         attempt=job.attempt,
@@ -69,11 +71,11 @@ def view(job: Job, clock: float, *, connected: bool) -> JobView:
         last_sample_at=job.last_sample_at,
         loss=gauges.smooth_loss,
         grad_norm=gauges.grad_norm,
-        lr=tuple(gauges.lr.items()),
+        lr=tuple(zip(gauges.lr, own, strict=True)) if left else tuple(gauges.lr.items()),
         own_lr=own[0] if own else math.nan,
         val_loss=tuple(gauges.val_loss.items()),
         steps_per_second=math.nan if job.end else job.pace.steps_per_second(),
-        total_factor=job.control.in_force.factor(own[0] if own else math.nan),
+        total_factor=1.0 if left else job.control.in_force.factor(own[0] if own else math.nan),
         diagnosis=job.diagnosis,
         findings=job.findings,
         rows=job.rows,

@@ -105,4 +105,4 @@ def _facts(said: Mapping[str, object]) -> JobFacts:
         if optimizers and isinstance(optimizers[0], dict):
             optimizer = str(optimizers[0].get("class_name", ""))
             break
-    return JobFacts(optimizer, planned if isinstance(planned, int) else 0)
+    return JobFacts(optimizer, planned if isinstance(planned, int) else 0, joined=said.get("way_in") == "attach")

@@ -64,7 +64,9 @@ class Gradients(Rounds):
         norm = seen.norm
         if wanted or clips:
             scale = optimizer.__dict__.get("grad_scale")
-            gradients = norm.gradients(optimizer)
+            # Of a round of one step there is nothing to be counted twice.
+            several = self._kept or len(self.stepping) > 1 or self.step <= self._first
+            gradients = self._uncounted(optimizer) if several else norm.gradients(optimizer)
             clip = gathered.clip(len(gradients)) if gathered is not None and clips else None
             found: Optional[Number] = None
             if clip is not None:
@@ -76,15 +78,19 @@ class Gradients(Rounds):
                     column = self._rows.column("clipped_norm")
                     row.widen(self._rows.width)
                     row.clipped = (column, clip.most) if column >= 0 else None
-            elif wanted:
+            elif wanted and (gradients or not several):
+                if self._kept:
+                    norm = seen.norm_from(seen.place(optimizer.param_groups[0]))
                 found = norm.take(gradients, scale)
                 if not norm.known and row is not None:
                     seen.shards.measure(optimizer, gradients, scale, row, self._rows, self._say)
+                if several and found is None and row is not None and not seen.shards.spread:
+                    row.lose_norm()
                 self._kind |= NORM
             if self.inquiry is not None and (inquiry := self._inquired()) is not None:
                 inquiry.norm(_norm_words(seen, inquiry, gradients, clip, scale))
             if row is not None and found is not None:
-                if type(found) is float and not row.norms:
+                if type(found) is float and not row.norms and not row.lost:
                     row.norms = 1
                     row.numbers[GRAD_NORM] = found
                     row.present |= 1 << GRAD_NORM
@@ -117,7 +123,9 @@ class Gradients(Rounds):
                 self._put(row, "device_memory", "bytes", found.now)
                 self._put(row, "device_memory_peak", "bytes", found.peak)
         self._kind |= DIRECTION
-        if optimizer.__dict__.get("grad_scale") is not None or not direction.look(optimizer):
+        # What a round changed in several steps of one optimizer is not put together.
+        several = self._kept or self._again > 0
+        if several or optimizer.__dict__.get("grad_scale") is not None or not direction.look(optimizer):
             direction.forget()
             return
         training = _is_grad_enabled()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Callable, List, Optional, Set
+from typing import Any, Callable, Iterable, List, Optional, Set, Tuple
 
 import torch
 
@@ -20,6 +20,7 @@ from .seen import Seen
 # What was done on a step, as bits: steps on which the same was done have costs that can be compared.
 ROW, NORM, DIRECTION = 1, 2, 4
 _MOST_ASKING = 16
+_MOST_AGAIN = 256
 _MOST_STEPS = 1 << 53
 
 
@@ -27,7 +28,12 @@ class Rounds:
     """Gathers one row a round.
 
     A round is what happens between two rounds of backward calls; each gives one row. With one optimizer a round is a
-    step. With several, the row is kept open until the next backward, or until one of them steps again.
+    step. With several, the row is kept open until the next backward, and so it is with one that steps more than once
+    in a round, as where a library hides all of its groups but one from it and steps it for each.
+
+    That is known once it has been seen: where it is first seen after the very first round, the row of that round has
+    gone out already, and its further steps are in no row. Where no backward is ever seen, as with torch.autograd.grad,
+    each step is a round, and again so after 256 steps on end of one optimizer without one.
 
     Args:
         capture: what the patched functions saw.
@@ -71,6 +77,12 @@ class Rounds:
         self._summed = False
         self._joined = False
         self._first = 0
+        self._kept = False  # whether the one optimizer's rounds are kept open, for it steps several times in them
+        self._heard = False  # whether a round has had a backward
+        self._opened = -1  # the last round that was opened here, and not the plain way: that has had one
+        self._afresh = False  # what a step was about to use was dropped: the next step begins a round
+        self._again = 0
+        self._counted: Set[int] = set()
         self.met = 0
         self.torn = -1
         self.backwards = 0
@@ -113,7 +125,26 @@ class Rounds:
         known = [count for count in counts if count is not None and 0 < count < _MOST_STEPS]
         if known:
             self._first = self.torn = int(max(known))
-            self.step = self._first - 1
+            self.step = self._opened = self._first - 1
+
+    def _goes_on(self, seen: Seen, gathered: Optional[Gathered]) -> bool:
+        """Whether this step belongs to the round of the step before it: there was no backward between the two."""
+        if gathered is not None and gathered.calls:
+            self._heard = True
+            return False
+        if self._afresh or not (self._heard or self.step > self._opened):
+            return False
+        if any(other.calls for other in list(self._capture.threads.values())):
+            return False  # whose backward that was is not known
+        if len(self.stepping) > 1 and id(seen) not in self._members:
+            return bool(self._members)
+        self._again += 1
+        if self._again > _MOST_AGAIN:
+            self._heard = self._kept = False
+            self._opened = self.step
+            return False
+        self._kept = len(self.stepping) == 1
+        return True
 
     def _begin_round(self, seen: Seen, gathered: Optional[Gathered]) -> None:
         same = self.backwards > 0 and self.row is not None and self._members
@@ -127,8 +158,10 @@ class Rounds:
         self._open_round()
 
     def _open_round(self) -> None:
-        self.step = step = self.step + 1
-        self._kind = 0
+        self.step = self._opened = step = self.step + 1
+        self._kind = self._again = 0
+        self._afresh = False
+        self._counted = set()
         ordered = self._orders.open
         if ordered:
             self._orders.begin(step)
@@ -174,9 +207,10 @@ class Rounds:
             self._rows.abandon(gathered)
 
     def _read_lrs(self, seen: Seen, optimizer: Any, row: Row, laid: bool) -> None:
+        there = self._columns(seen, optimizer.param_groups)
         if len(row.numbers) < self._rows.width:
             row.widen(self._rows.width)
-        for columns, group in zip(seen.columns, optimizer.param_groups):
+        for columns, group in there:
             lr = group.get("lr")
             if type(lr) is float:
                 row.numbers[columns[0]] = lr
@@ -185,8 +219,29 @@ class Rounds:
                 self._note(row, columns[0], lr)
             if laid:
                 self._note(row, columns[1], self._overlay.own_of(group))
-        if self._orders.open:
-            row.lr_columns += tuple(seen.columns)
+            if self._orders.open and columns not in row.lr_columns:
+                row.lr_columns += (columns,)
+
+    def _columns(self, seen: Seen, groups: List[Any]) -> Iterable[Tuple[Tuple[int, int], Any]]:
+        """The groups that a step was made with, each with its columns: told by its place, or by its first parameter."""
+        if not self._kept:
+            if len(seen.columns) < len(groups):
+                seen.columns = self._rows.lr_columns(seen.number, len(groups))
+            return zip(seen.columns, groups)
+        places = [seen.place(group) for group in groups]
+        if len(seen.columns) < len(seen.places):
+            seen.columns = self._rows.lr_columns(seen.number, len(seen.places))
+        return [(seen.columns[at], group) for at, group in zip(places, groups) if at < len(seen.columns)]
+
+    def _uncounted(self, optimizer: Any) -> List[Any]:
+        """The gradients that a step is about to use and that the norm of this round does not have in it yet."""
+        counted, found = self._counted, []
+        for group in optimizer.param_groups:
+            for param in group["params"]:
+                if (gradient := param.grad) is not None and id(param) not in counted:
+                    counted.add(id(param))
+                    found.append(gradient)
+        return found
 
     def _note(self, row: Row, column: int, lr: Any) -> None:
         number = peek(lr)

@@ -61,6 +61,7 @@ class Row:
     answer: Optional[Answer] = None
     spread = -1  # column of the spread of the losses, where they are still on their way
     clipped: Optional[Tuple[int, float]] = None  # column of the norm after clipping, and to what was clipped
+    lost = False  # the norm of some of its gradients is unknown
     skipped: Optional[Slot] = None  # not zero: a scaler's step that was none
 
     def __init__(self, step: int, columns: int) -> None:
@@ -116,7 +117,15 @@ class Row:
         else:
             self._join_norm(norm)
 
+    def lose_norm(self) -> None:
+        """The norm of some of its gradients is unknown, and so is that of all."""
+        self.lost = True
+        self.clipped = None
+        self.present &= ~(1 << GRAD_NORM)
+
     def _join_norm(self, norm: float) -> None:
+        if self.lost:
+            return
         before = self.numbers[GRAD_NORM] if self.present >> GRAD_NORM & 1 else 0.0
         self.set(GRAD_NORM, math.hypot(norm, before) if before else norm)
 

@@ -18,13 +18,22 @@ def test_the_norm_is_that_of_the_gradients_that_are_there(probe: Any, receiver: 
 
 def test_a_step_without_any_gradient_has_no_norm(probe: Any, receiver: Any) -> None:
     loop = Loop()
-    loop.round()
-    loop.optimizer.zero_grad()
     loop.optimizer.step()
+    loop.round()
     rows = receiver.take().rows
     assert len(rows) == 2
-    assert "grad_norm" not in rows[1]
-    assert "loss" not in rows[1]
+    assert "grad_norm" not in rows[0]
+    assert "loss" not in rows[0]
+
+
+def test_a_step_without_backward_is_part_of_the_round_before(probe: Any, receiver: Any) -> None:
+    loop = Loop()
+    loop.round()
+    whole = norm_of(loop.params)
+    loop.optimizer.zero_grad()
+    loop.optimizer.step()
+    (row,) = receiver.take().rows
+    assert row["grad_norm"] == pytest.approx(whole, rel=1e-6)
 
 
 def test_a_direction_is_compared_only_where_the_same_parameters_had_gradients(probe: Any, receiver: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence, Set
+from typing import TYPE_CHECKING, Any, Dict, FrozenSet, Optional, Sequence, Set
 
 import torch
 
@@ -91,7 +91,8 @@ class Capture:
         loss.undo = (loss.calls, loss.scalars, loss.total, loss.drift, loss.squares)
         loss.plain = False
         if loss.clips:
-            loss.clips = ()  # of gradients that change now
+            # Of gradients that may change now.
+            loss.clips = tuple(clip._replace(norm=None, most=0.0, stale=True) for clip in loss.clips)
         loss.calls += 1
         if with_gradient:
             return
@@ -197,27 +198,28 @@ class Capture:
         share = share_of(total) if mine.norm is None and norm_type == 2.0 else None
         mine.share = None if share is None else (share, tensors)
 
-    def clipped(self, total: Any, tensors: int, most: float) -> None:
-        """The job clips so many gradients, whose norm this is, to that."""
+    def clipped(self, total: Any, params: FrozenSet[int], most: float) -> None:
+        """The job clips the gradients of these parameters, whose norm this is, to that."""
         mine = self._mine()
         if self.asked is not None:
             self.asked.clipped()
+        clip = Clip(None, params, 0.0)
         if total is mine.norm and type(total) is torch.Tensor and total.dim() == 0:
-            mine.clips = (*mine.clips, Clip(total.detach(), tensors, most))
-            mine.plain = False
-        elif mine.share is not None and mine.share[1] in (-1, tensors):
+            clip = Clip(total.detach(), params, most)
+        elif mine.share is not None and mine.share[1] in (-1, len(params)):
             # Whatever the job made of it since: mostly it asked the other ranks, which knows no more than they send.
-            mine.clips = (*mine.clips, Clip(mine.share[0], tensors, 0.0))
-            mine.plain = False
+            clip = Clip(mine.share[0], params, 0.0)
         mine.norm = mine.share = None
+        known = peek(total) if clip.norm is None and type(total) is torch.Tensor else None
+        if not params or (known is not None and known + 1e-6 <= most):
+            return  # which leaves them as they are
+        mine.clips = (*(one for one in mine.clips if not (one.stale and one.params <= params)), clip)
+        mine.plain = False
 
     def unscale(self, scale: Any) -> None:
         """The norms by which the job clipped were those of gradients that still were multiplied by this."""
         mine = self._mine()
-        mine.clips = tuple(
-            Clip(norm.over(scale) if isinstance(norm, Share) else norm / scale, tensors, 0.0)
-            for norm, tensors, _ in mine.clips
-        )
+        mine.clips = tuple(clip._replace(norm=_over(clip.norm, scale), most=0.0) for clip in mine.clips)
 
     def validation(self, value: Any, function: str = "") -> None:
         """A loss function ran without grad."""
@@ -257,3 +259,9 @@ class Capture:
         self._logged.clear()
         self.validated = self.counting = False
         self.asked = None
+
+
+def _over(norm: Any, scale: Any) -> Any:
+    if norm is None:
+        return None
+    return norm.over(scale) if isinstance(norm, Share) else norm / scale

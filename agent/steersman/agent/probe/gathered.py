@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, FrozenSet, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 
@@ -13,11 +13,12 @@ from .ring import HostRing, Slot
 
 
 class Clip(NamedTuple):
-    """One clip by the job: the norm before it, of how many gradients, and to what (0: unknown)."""
+    """One clip by the job: the norm before it, of which parameters' gradients, and to what (0: unknown)."""
 
-    norm: Any  # a tensor, or this rank's Share where the gradients lie over several
-    tensors: int
+    norm: Any  # a tensor, this rank's Share where the gradients lie over several, or None: no norm of ours
+    params: FrozenSet[int]
     most: float
+    stale: bool = False  # a backward followed, which may have made those gradients anew
 
 
 class Gathered:
@@ -88,18 +89,37 @@ class Gathered:
         variance = (squares - drift * drift / count) / (count - 1)
         return self.divisor * math.sqrt(variance) if not variance < 0 else 0.0
 
-    def clip(self, tensors: int) -> Optional[Clip]:
-        """The norm before clipping, where the job clipped as many gradients as there are; None where it did not."""
-        clips, self.clips = self.clips, ()
-        if not clips or sum(clip.tensors for clip in clips) != tensors:
-            return None
-        if len(clips) == 1:
-            return clips[0]
-        shares = [clip.norm for clip in clips if isinstance(clip.norm, Share)]
-        if shares:
-            return Clip(joined(shares) if len(shares) == len(clips) else Share(shares[0].local, None), tensors, 0.0)
-        whole: torch.Tensor = torch.linalg.vector_norm(torch.stack([clip.norm.float() for clip in clips]))
-        return Clip(whole, tensors, 0.0)
+
+def before_clipping(clips: Sequence[Clip]) -> Tuple[Optional[Clip], str]:
+    """What several clips of a round say together of the norm before them; None and why, where they do not.
+
+    Clips of different gradients add up, layer by layer. Of several of the same the first has the norm before clipping,
+    and what is left after all of them follows from the lowest limit.
+    """
+    first: List[Clip] = []
+    covered: FrozenSet[int] = frozenset()
+    for clip in clips:
+        if clip.params and clip.params <= covered:
+            if len(first) != 1 or not clip.most or clip.params != covered:
+                first = [one._replace(most=0.0) for one in first]
+            else:
+                first = [first[0]._replace(most=min(first[0].most, clip.most))]
+            continue
+        if clip.params & covered:
+            return None, "the job clips some gradients again together with others"
+        if clip.stale:
+            return None, "the job clips between two backward calls of a round"
+        if clip.norm is None:
+            return None, "the job clips by another norm than the 2-norm, or by one that the probe did not see computed"
+        first.append(clip)
+        covered |= clip.params
+    if len(first) == 1:
+        return first[0], ""
+    shares = [clip.norm for clip in first if isinstance(clip.norm, Share)]
+    if shares:
+        return Clip(joined(shares) if len(shares) == len(first) else Share(shares[0].local, None), covered, 0.0), ""
+    whole: torch.Tensor = torch.linalg.vector_norm(torch.stack([clip.norm.float() for clip in first]))
+    return Clip(whole, covered, 0.0), ""
 
 
 class Validation:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Callable, Iterable, List, Optional, Set, Tuple
+from typing import Any, Callable, FrozenSet, Iterable, List, Optional, Set, Tuple
 
 import torch
 
@@ -16,6 +16,7 @@ from .provenance import Answer, Inquiry
 from .ring import HostRing, Slot, peek
 from .rows import CALLS, Row, Rows
 from .seen import Seen
+from .sharded import PREFIX, UNKNOWN
 
 # What was done on a step, as bits: steps on which the same was done have costs that can be compared.
 ROW, NORM, DIRECTION = 1, 2, 4
@@ -82,7 +83,9 @@ class Rounds:
         self._opened = -1  # the last round that was opened here, and not the plain way: that has had one
         self._afresh = False  # what a step was about to use was dropped: the next step begins a round
         self._again = 0
-        self._counted: Set[int] = set()
+        self._counted: Set[int] = set()  # parameters whose gradients this round has used
+        self._covered: FrozenSet[int] = frozenset()  # those that the norm has in it from the job's own clipping
+        self._lost_for: Set[str] = set()
         self.met = 0
         self.torn = -1
         self.backwards = 0
@@ -162,6 +165,7 @@ class Rounds:
         self._kind = self._again = 0
         self._afresh = False
         self._counted = set()
+        self._covered = frozenset()
         ordered = self._orders.open
         if ordered:
             self._orders.begin(step)
@@ -234,14 +238,25 @@ class Rounds:
         return [(seen.columns[at], group) for at, group in zip(places, groups) if at < len(seen.columns)]
 
     def _uncounted(self, optimizer: Any) -> List[Any]:
-        """The gradients that a step is about to use and that the norm of this round does not have in it yet."""
+        """The parameters whose gradients a step is about to use, and none before it in this round."""
         counted, found = self._counted, []
         for group in optimizer.param_groups:
             for param in group["params"]:
-                if (gradient := param.grad) is not None and id(param) not in counted:
+                if param.grad is not None and id(param) not in counted:
                     counted.add(id(param))
-                    found.append(gradient)
+                    found.append(param)
         return found
+
+    def _lose_norm(self, row: Row, why: str = "") -> None:
+        """The norm of a round is unknown; each reason is said once."""
+        row.lose_norm()
+        row.unset(self._rows.known("clipped_norm"))
+        column = self._rows.known(PREFIX + UNKNOWN)
+        if column >= 0:
+            row.set(column, 1.0)
+        if why and why not in self._lost_for:
+            self._lost_for.add(why)
+            self._say("norm_unknown", f"the gradient norm is not known: {why}", 1)
 
     def _note(self, row: Row, column: int, lr: Any) -> None:
         number = peek(lr)
@@ -268,6 +283,8 @@ class Rounds:
             return
         if self._capture.validated and not row.held:
             self._validate(row)
+        if not self._covered <= self._counted:
+            self._lose_norm(row, "the job clips by a norm that is also that of gradients which the step does not use")
         if self._orders.open:
             row.due = self._orders.made()
             row.awaited = bool(row.due)

@@ -62,6 +62,7 @@ class Row:
     spread = -1  # column of the spread of the losses, where they are still on their way
     clipped: Optional[Tuple[int, float]] = None  # column of the norm after clipping, and to what was clipped
     lost = False  # the norm of some of its gradients is unknown
+    partly = False  # some of its gradients were clipped, and some were not
     skipped: Optional[Slot] = None  # not zero: a scaler's step that was none
 
     def __init__(self, step: int, columns: int) -> None:
@@ -79,6 +80,11 @@ class Row:
     def widen(self, columns: int) -> None:
         """Make room for columns that came up after the row was opened."""
         self.numbers.extend([0.0] * (columns - len(self.numbers)))
+
+    def unset(self, column: int) -> None:
+        """A number that turned out to be unknown."""
+        if column >= 0:
+            self.present &= ~(1 << column)
 
     def wait(self, slot: Optional[Slot]) -> None:
         """Not complete before this has arrived and been read; None: before something at hand has been read."""
@@ -188,7 +194,7 @@ class Row:
 
     def _read_gain(self, gain: Sums) -> None:
         found = gain.read()
-        if len(found) != 2:
+        if len(found) != 2 or self.lost or self.partly:
             return
         promised = found[0] / gain.share
         # The job may have clipped: the loss falls along the gradient as it was, not as it was cut.

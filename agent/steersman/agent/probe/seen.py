@@ -28,8 +28,8 @@ class Seen:
     """
 
     __slots__ = (
-        "captured", "columns", "count", "cuda", "direction", "handles", "judgement", "memory", "norm",
-        "norms", "number", "places", "post_id", "pre_id", "ref", "shards", "_ring",
+        "_ring", "captured", "columns", "count", "cuda", "direction", "handles", "judgement", "memory", "norm",
+        "norms", "number", "places", "post_id", "pre_id", "ref", "shards",
     )  # fmt: skip
 
     def __init__(self, optimizer: Any, ring: HostRing, forget: Optional[Callable[[], None]] = None) -> None:

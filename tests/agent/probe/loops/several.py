@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import torch
 from tests.agent.probe.loops.loop import Loop, Truth, lrs_of, norm_of
@@ -114,7 +115,11 @@ class GroupByGroup(Loop):
 
     def prepare(self) -> None:
         last = list(self.model[2].parameters())
-        groups = [{"params": [*self.model[0].parameters()]}, {"params": [*last[:1]], "lr": 0.004}, {"params": last[1:]}]
+        groups: list[dict[str, Any]] = [
+            {"params": [*self.model[0].parameters()]},
+            {"params": [*last[:1]], "lr": 0.004},
+            {"params": last[1:]},
+        ]
         self.optimizer = torch.optim.Adam(groups, lr=0.001)
 
     def round(self) -> None:

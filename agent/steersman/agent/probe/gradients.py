@@ -102,7 +102,7 @@ class Gradients(Rounds):
             norm = seen.norm_from(seen.place(optimizer.param_groups[0])) if self._kept else seen.norm
             found = norm.take(gradients, scale)
             if not norm.known:
-                seen.shards.measure(optimizer, gradients, scale, row, self._rows, self._say)
+                self._measure(seen, optimizer, gradients, scale, row, norm.why)
             if found is not None:
                 self._add_norm(row, found)
             elif (several or clips) and not seen.shards.spread:
@@ -115,6 +115,14 @@ class Gradients(Rounds):
             seen.norm.flat = None
         if self.inquiry is not None and (inquiry := self._inquired()) is not None:
             inquiry.norm(_norm_words(seen, inquiry, gradients, clip, scale, why))
+
+    def _measure(
+        self, seen: Seen, optimizer: Any, gradients: List[Any], scale: Optional[torch.Tensor], row: Row, why: str
+    ) -> None:
+        """There is no norm to be had: what of it can be told all the same, or why it cannot."""
+        seen.shards.measure(optimizer, gradients, scale, row, self._rows, self._say)
+        if why and not seen.shards.spread and seen.shards.apart is None:
+            self._lose_norm(row, why)
 
     def _add_clip(self, seen: Seen, row: Row, clip: Clip, whole: bool) -> None:
         """What the job's own clipping computed."""
@@ -228,6 +236,6 @@ def _norm_words(
     if clip is not None or seen.shards.spread:
         return "each rank sends what it holds of the gradients, and the daemon puts the norm together"
     if not seen.norm.known:
-        return "unknown: the gradients are of several kinds or on several devices"
+        return f"unknown: {seen.norm.why}" if seen.norm.why else "unknown: the gradients here are not the job's"
     undone = ", with GradScaler's scale undone" if scale is not None else ""
     return f"the probe's own, over the {len(gradients)} gradients that the step was about to use{undone}"

@@ -109,7 +109,7 @@ def test_a_gradient_of_a_kind_of_its_own_is_said_to_be_why(probe: Any, receiver:
     param = torch.nn.Parameter(torch.ones(3))
     optimizer = torch.optim.SGD([param], lr=0.1)
     for _ in range(3):
-        param.grad = torch.ones(3).as_subclass(Odd)  # type: ignore[assignment]
+        param.grad = torch.ones(3).as_subclass(Odd)
         optimizer.step()
     assert all("grad_norm" not in row for row in receiver.take().rows)
     (event,) = said("norm_unknown")

@@ -221,16 +221,21 @@ class Capture:
         mine = self._mine()
         mine.clips = tuple(clip._replace(norm=_over(clip.norm, scale), most=0.0) for clip in mine.clips)
 
-    def validation(self, value: Any, function: str = "") -> None:
-        """A loss function ran without grad."""
+    def validation(self, value: Any, function: str = "", examples: Optional[int] = None) -> None:
+        """A loss function ran without grad, over so many examples."""
         if self._logs or type(value) is not torch.Tensor or value.dim() or not value.is_floating_point():
             return
         number = peek(value) if value.is_cpu else value.detach().float()
         if number is not None:
-            self._found.setdefault("val_loss", Validation()).add(number)
+            self._found.setdefault("val_loss", Validation()).add(number, examples)
             self.validated = True
             if self.asked is not None:
                 self.asked.validated(function)
+
+    @property
+    def found(self) -> bool:
+        """Whether a loss without grad waits that nobody logged: perhaps one that training computes beside its own."""
+        return bool(self._found)
 
     def log(self, name: str, value: Any) -> None:
         """The script's own validation loss: the last one wins, and those found are no longer looked at."""

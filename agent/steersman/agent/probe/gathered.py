@@ -123,15 +123,36 @@ def before_clipping(clips: Sequence[Clip]) -> Tuple[Optional[Clip], str]:
 
 
 class Validation:
-    """A mean over calls, summed on the device until it is asked for."""
+    """A mean over calls, summed on the device until it is asked for.
 
-    __slots__ = ("calls", "total")
+    Where each call showed over how many examples it is a mean, this is the mean over all of them; else that over calls.
+    """
+
+    __slots__ = ("_examples", "_first", "_weighed", "calls", "total")
 
     def __init__(self) -> None:
         self.calls = 0
         self.total: Any = None
+        self._first: Optional[int] = None
+        self._examples = 0
+        self._weighed: Any = None  # the sum with weights, from the first call on that has another than the first
 
-    def add(self, value: Any) -> None:
+    def add(self, value: Any, examples: Optional[int] = None) -> None:
         """One more: a number or a detached scalar tensor."""
-        self.total = value if self.calls == 0 else self.total + value
+        calls, first = self.calls, self._first
+        if calls == 0:
+            self._first = examples
+        elif first is None or examples is None:
+            self._first = self._weighed = None
+        else:
+            if self._weighed is None and examples != first:
+                self._weighed = self.total * first
+            if self._weighed is not None:
+                self._weighed = self._weighed + value * examples
+        self._examples += examples or 0
+        self.total = value if calls == 0 else self.total + value
         self.calls += 1
+
+    def sum(self) -> Tuple[Any, int]:
+        """A sum, and by what to divide it for the mean."""
+        return (self.total, self.calls) if self._weighed is None else (self._weighed, self._examples)

@@ -11,6 +11,7 @@ import torch
 
 from .capture import Capture
 from .guard import Guard
+from .origin import examples
 from .steps import Steps
 
 LOSSES = (
@@ -195,7 +196,7 @@ class Patches:
                 # A sum, which somebody divides by a number that is not seen here.
                 return value
             try:
-                capture.validation(value, name)
+                capture.validation(value, name, examples(name, args, kwargs))
             except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
                 guard.failed("in a loss function")
             return value

@@ -86,6 +86,9 @@ class Rounds:
         self._counted: Set[int] = set()  # parameters whose gradients this round has used
         self._covered: FrozenSet[int] = frozenset()  # those that the norm has in it from the job's own clipping
         self._lost_for: Set[str] = set()
+        self._validated_at = -_MOST_STEPS
+        self._every_round = 0
+        self._every_round_said = False
         self.met = 0
         self.torn = -1
         self.backwards = 0
@@ -312,18 +315,37 @@ class Rounds:
         self._capture.asked, self._capture.counting = inquiry, True
 
     def _validate(self, row: Row) -> None:
-        if row.step == self.torn:
+        if row.step == self.torn or (self._capture.found and self._is_of_training(row.step)):
             self._capture.take_validation()
             return
         for name, found in self._capture.take_validation().items():
             column = self._rows.column(name)
             if column < 0:
                 continue
-            total = self._ring.bring(found.total.reshape(())) if isinstance(found.total, torch.Tensor) else found.total
+            summed, count = found.sum()
+            total = self._ring.bring(summed.reshape(())) if isinstance(summed, torch.Tensor) else summed
             if isinstance(total, Slot):
-                row.expect(column, total, found.calls)
+                row.expect(column, total, count)
             elif total is not None:
-                row.set(column, total / found.calls)
+                row.set(column, total / count)
+
+    def _is_of_training(self, step: int) -> bool:
+        """Whether losses without grad come in every round, as a teacher's or a target network's do in training.
+
+        A validation of every step looks the same: both are unknown from the second round on in which they come.
+        """
+        # Of two networks that step in turn, one may have them.
+        near = min(len(self.stepping), 2) * self._budget.rows_every
+        again, self._validated_at = step - self._validated_at <= near, step
+        self._every_round = self._every_round + 1 if again else 0
+        if self._every_round == 2 and not self._every_round_said:
+            self._every_round_said = True
+            words = (
+                "losses are computed without grad in every round: nothing tells a validation of every step from what "
+                "training computes beside its loss, so val_loss is unknown; log(val_loss=...) says it"
+            )
+            self._say("val_loss_unknown", words, 1)
+        return again
 
     def finish(self) -> None:
         """The job ends: the open row goes out, and one more for validation losses that came after the last step."""
@@ -331,5 +353,7 @@ class Rounds:
         if self._capture.validated and self.step >= 0:
             row = Row(self.step, self._rows.width)
             row.time = time.time()
+            if not self._every_round:
+                self._validated_at = -_MOST_STEPS  # the last validation may come right after another
             self._validate(row)
             self._rows.finish(row)

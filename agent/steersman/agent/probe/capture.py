@@ -96,24 +96,31 @@ class Capture:
         loss.calls += 1
         if with_gradient:
             return
-        if not isinstance(tensors, torch.Tensor):
-            if len(tensors) != 1:
-                return
-            tensors = tensors[0]
-        if type(tensors) is not torch.Tensor or tensors.numel() != 1:
+        if isinstance(tensors, torch.Tensor):
+            self._add(loss, tensors)
+        elif isinstance(tensors, (list, tuple)) and all(
+            type(one) is torch.Tensor and one.numel() == 1 for one in tensors
+        ):
+            # Several in one call are differentiated as their sum.
+            for one in tensors:
+                self._add(loss, one)
+
+    def _add(self, loss: Gathered, tensor: Any) -> None:
+        """One loss that backward was called on."""
+        if type(tensor) is not torch.Tensor or tensor.numel() != 1:
             return
-        shown, scale = tensors.grad_fn, None
+        shown, scale = tensor.grad_fn, None
         if loss.scaled:
             for output, unscaled in loss.scaled:
-                if output is tensors:
-                    tensors = unscaled
+                if output is tensor:
+                    tensor = unscaled
                     shown = unscaled.grad_fn
                     break
             else:
                 if descends(shown, [output.grad_fn for output, _ in loss.scaled]):
                     scale = loss.scale
-        if tensors.is_cpu:
-            number = peek(tensors)
+        if tensor.is_cpu:
+            number = peek(tensor)
             if number is not None and scale is not None:
                 by = peek(scale)
                 number = number / by if by else None
@@ -127,7 +134,7 @@ class Capture:
                 loss.squares += off * off
             loss.total += number
         else:
-            value = tensors.detach()
+            value = tensor.detach()
             if scale is not None:
                 value = value / scale
             if value.dim():

@@ -145,7 +145,8 @@ class Inquiry:
         elif gathered.lost:
             words.append("unknown: more values were on their way from the device than there is room for")
         elif gathered.scalars > 1:
-            words[0] = f"the sum over {calls} backward calls, at {_places(self._backwards)}"
+            of = f"over {calls} backward calls" if calls == gathered.scalars else f"of {gathered.scalars} losses"
+            words[0] = f"the sum {of}, at {_places(self._backwards)}"
             if gathered.summed:
                 words.append("nothing shows that each was divided by their number")
             else:

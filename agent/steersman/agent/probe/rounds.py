@@ -191,10 +191,10 @@ class Rounds:
             inquiry.loss(loss)
         if loss.summed and not self._summed:
             self._summed = True
-            words = (
-                f"the loss of a step is the sum over its {loss.calls} backward calls: nothing shows that each was "
-                "divided by their number"
-            )
+            of = f"over its {loss.calls} backward calls"
+            if loss.calls != loss.scalars:
+                of = f"of the {loss.scalars} losses that backward was called on"
+            words = f"the loss of a step is the sum {of}: nothing shows that each was divided by their number"
             self._say("loss_is_a_sum", words, 1)
         row = self.row
         if row is not None and not row.present >> CALLS & 1:

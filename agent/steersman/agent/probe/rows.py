@@ -225,7 +225,7 @@ class Rows:
         """How many columns there are."""
         self._layout: Layout = (-1, -1, None, None, 0)
         self._pending: Deque[Row] = deque()
-        self._cut = False
+        self._left_out: Dict[int, int] = {}
 
     def lr_columns(self, optimizer: int, groups: int) -> List[Tuple[int, int]]:
         """The columns of an optimizer's groups, as (lr, own_lr); fewer than groups where a row has no more room."""
@@ -233,12 +233,17 @@ class Rows:
         for group in range(groups):
             name = str(group) if optimizer == 0 else f"{optimizer}.{group}"
             if "lr/" + name not in self._index and len(self._columns) + 2 > _LAST_LR:
-                if not self._cut:
-                    self._cut = True
-                    self._say("columns_cut", f"more parameter groups than a row has columns for: {name} is left out", 1)
+                self._cut(optimizer, groups - group)
                 break
             found.append((self.column("lr/" + name), self.column("own_lr/" + name)))
         return found
+
+    def _cut(self, optimizer: int, groups: int) -> None:
+        """The last so many groups of an optimizer have no column: said again where they have become twice as many."""
+        if groups >= 2 * self._left_out.get(optimizer, 0):
+            self._left_out[optimizer] = groups
+            words = f"more parameter groups than a row has columns for: the last {groups} of optimizer {optimizer} have"
+            self._say("columns_cut", f"{words} no learning rates in it", groups)
 
     def column(self, name: str, unit: str = "") -> int:
         """The column of this name, made where it is new; -1 where a row has no more room."""

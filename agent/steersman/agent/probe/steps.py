@@ -16,7 +16,7 @@ from .guard import Guard
 from .orders import Orders
 from .overlay import Overlay
 from .ring import HostRing, peek
-from .rows import STEP_TIME, Row, Rows
+from .rows import CALLS, STEP_TIME, Row, Rows
 from .running import Running
 from .seen import Seen
 
@@ -70,6 +70,7 @@ class Steps(Gradients):
         self._made = 0
         self._overlapped = 0
         self._strangers: Set[int] = set()
+        self._scale: Any = None
         self.in_backward = False
 
     def join(self, threads: Iterable[int]) -> None:
@@ -158,6 +159,7 @@ class Steps(Gradients):
     def before_scaler(self, scaler: Any, optimizer: Any) -> int:
         """A GradScaler is about to step an optimizer, or to leave that out; give the result to `after_scaler`."""
         capture = self._capture
+        self._scale = getattr(scaler, "_scale", None)
         mine = capture.threads.get(_thread())
         if mine is not None and mine.clips:
             states = getattr(scaler, "_per_optimizer_states", {})
@@ -245,7 +247,12 @@ class Steps(Gradients):
             self._after_sample(seen, row)
         seen.count += 1
         if running.thread in self._capture.threads:
-            self._drop()  # from further calls of a closure, or from within a step that makes two
+            # From further calls of a closure, or from within a step that makes two.
+            again = self._capture.take()
+            if again is not None:
+                if row is not None and running.closed and row.present >> CALLS & 1:
+                    row.numbers[CALLS] += again.calls
+                self._rows.abandon(again)
         found_inf = optimizer.__dict__.get("found_inf")
         if found_inf is not None and self._left_out(seen, optimizer, found_inf, row):
             row = None
@@ -294,7 +301,6 @@ class Steps(Gradients):
             return False
         if not number:
             return False
-        self._skipped(peek(optimizer.__dict__.get("grad_scale")))
         seen.direction.forget()
         if len(self._members) <= 1:
             if row is not None:
@@ -303,6 +309,9 @@ class Steps(Gradients):
                 self.row = None
                 self._rows.finish(row)
             self.step -= 1
+        # After unscale_ the optimizer is told of no scale. Said at the last step that was made, as without `fused`.
+        scale = peek(optimizer.__dict__.get("grad_scale"))
+        self._skipped(peek(self._scale) if scale is None else scale)
         return True
 
     def before_backward(self) -> None:

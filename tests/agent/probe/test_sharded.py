@@ -239,6 +239,19 @@ def test_measuring_asks_no_other_rank_and_waits_for_nothing(probe: Probe, receiv
     assert probe.failures == 0
 
 
+def test_a_second_optimizer_without_gradient_says_so_too(probe: Probe, receiver: Receiver, mesh: DeviceMesh) -> None:
+    one, other = param(torch.zeros(3), mesh, Shard(0), Shard(0)), param(torch.zeros(2), mesh, Shard(0), Shard(0))
+    first, second = torch.optim.SGD([one], lr=0.1), torch.optim.SGD([other], lr=0.1)
+    for _ in range(3):
+        grad(one, 1.0)
+        torch.ones((), requires_grad=True).mul(2.0).backward()
+        first.step()
+        second.step()
+    probe.close()
+    both = {"grad_square/4x1": pytest.approx(3.0), "grad_square/4x1/2": 0.0}
+    assert [parts(row) for row in receiver.take().rows] == [both] * 3
+
+
 def test_a_number_that_lies_over_ranks_is_not_read_at_its_address(
     probe: Probe, receiver: Receiver, mesh: DeviceMesh
 ) -> None:

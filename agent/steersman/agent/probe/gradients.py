@@ -98,14 +98,15 @@ class Gradients(Rounds):
             self._lose_norm(row, why)
         if clip is not None:
             self._add_clip(seen, row, clip, whole=not gradients)
-        if wanted and not why and (gradients or not (several or clips)):
+        # Of one that has none other ranks wait for the word that it adds nothing.
+        if wanted and not why and (gradients or not seen.norm.gradients(optimizer)):
             norm = seen.norm_from(seen.place(optimizer.param_groups[0])) if self._kept else seen.norm
             found = norm.take(gradients, scale)
             if not norm.known:
                 self._measure(seen, optimizer, gradients, scale, row, norm.why)
             if found is not None:
                 self._add_norm(row, found)
-            elif (several or clips) and not seen.shards.spread:
+            elif gradients and (several or clips) and not seen.shards.spread:
                 self._lose_norm(row)
             self._kind |= NORM
         elif gradients:

@@ -114,7 +114,7 @@ class GradientNorm:
         kinds = {(g.device, g.dtype) for g in gradients}
         # Of shards see sharded.py.
         self.why = _hindrance(gradients)
-        self.known = self._whole and not self.why
+        self.known = self._whole and not self.why and bool(gradients)
         self._narrow = any(dtype in _NARROW for _, dtype in kinds)
         self._small, self._flat = False, None
         if not self.known:

@@ -43,7 +43,10 @@ def test_what_is_seen_is_what_the_program_says(harbour: Stack, name: str) -> Non
         steps = len(seen.series("lr/0"))
         CHECKS[name](said.tests, found, first, steps)
         calls = set(seen.series("backward_calls").values())
-        assert calls == {CALLS.get(name, 1.0)}
+        if name == "waves":
+            assert min(calls) > 1, "L-BFGS calls its closure several times a step"
+        else:
+            assert calls == {CALLS.get(name, 1.0)}
         assert seen.events() <= {"detached"}, "nothing was out of order"
 
 

@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from steersman.agent.probe import packet
 from steersman.agent.probe.probe import Probe
+from steersman.agent.probe.ring import peek
 
 Said = Callable[[str], list[dict[str, Any]]]
 RANK, WORLD = 1, 4
@@ -162,7 +163,7 @@ def test_a_norm_that_is_still_in_parts_is_sent_as_one(probe: Probe, receiver: Re
     torch.ones((), requires_grad=True).mul(2.0).backward()
     total = DTensor.from_local(torch.tensor(3.0), mesh, (_NormPartial(2), Replicate()), run_check=False)
     probe._capture.norm(total, 2.0, 1)
-    probe._capture.clipped(torch.tensor(7.0), 1, 1.0)
+    probe._capture.clipped(torch.tensor(7.0), frozenset([id(one)]), 1.0)
     optimizer.step()
     (row,) = receiver.take().rows
     assert parts(row) == {"grad_square/2x2": pytest.approx(9.0)}
@@ -175,10 +176,10 @@ def test_a_norm_of_other_gradients_is_not_taken(probe: Probe, receiver: Receiver
     torch.ones((), requires_grad=True).mul(2.0).backward()
     total = DTensor.from_local(torch.tensor(3.0), mesh, (Replicate(), Replicate()), run_check=False)
     probe._capture.norm(total, 2.0, 5)
-    probe._capture.clipped(torch.tensor(7.0), 1, 1.0)
+    probe._capture.clipped(torch.tensor(7.0), frozenset([id(one)]), 1.0)
     optimizer.step()
     (row,) = receiver.take().rows
-    assert parts(row) == {"grad_square/whole": pytest.approx(4.0)}
+    assert parts(row) == {"grad_square/unknown": 1.0}
 
 
 def test_a_row_without_room_says_nothing_rather_than_a_part(probe: Probe, receiver: Receiver, mesh: DeviceMesh) -> None:
@@ -236,3 +237,24 @@ def test_measuring_asks_no_other_rank_and_waits_for_nothing(probe: Probe, receiv
             step(optimizer)
     assert len(receiver.take().rows) == 12
     assert probe.failures == 0
+
+
+def test_a_second_optimizer_without_gradient_says_so_too(probe: Probe, receiver: Receiver, mesh: DeviceMesh) -> None:
+    one, other = param(torch.zeros(3), mesh, Shard(0), Shard(0)), param(torch.zeros(2), mesh, Shard(0), Shard(0))
+    first, second = torch.optim.SGD([one], lr=0.1), torch.optim.SGD([other], lr=0.1)
+    for _ in range(3):
+        grad(one, 1.0)
+        torch.ones((), requires_grad=True).mul(2.0).backward()
+        first.step()
+        second.step()
+    probe.close()
+    both = {"grad_square/4x1": pytest.approx(3.0), "grad_square/4x1/2": 0.0}
+    assert [parts(row) for row in receiver.take().rows] == [both] * 3
+
+
+def test_a_number_that_lies_over_ranks_is_not_read_at_its_address(
+    probe: Probe, receiver: Receiver, mesh: DeviceMesh
+) -> None:
+    """It has none: to read there would end the process."""
+    total = DTensor.from_local(torch.tensor(3.0), mesh, (Replicate(), Replicate()), run_check=False)
+    assert peek(total) is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence, Set
+from typing import TYPE_CHECKING, Any, Dict, FrozenSet, Optional, Sequence, Set
 
 import torch
 
@@ -91,28 +91,36 @@ class Capture:
         loss.undo = (loss.calls, loss.scalars, loss.total, loss.drift, loss.squares)
         loss.plain = False
         if loss.clips:
-            loss.clips = ()  # of gradients that change now
+            # Of gradients that may change now.
+            loss.clips = tuple(clip._replace(norm=None, most=0.0, stale=True) for clip in loss.clips)
         loss.calls += 1
         if with_gradient:
             return
-        if not isinstance(tensors, torch.Tensor):
-            if len(tensors) != 1:
-                return
-            tensors = tensors[0]
-        if type(tensors) is not torch.Tensor or tensors.numel() != 1:
+        if isinstance(tensors, torch.Tensor):
+            self._add(loss, tensors)
+        elif isinstance(tensors, (list, tuple)) and all(
+            type(one) is torch.Tensor and one.numel() == 1 for one in tensors
+        ):
+            # Several in one call are differentiated as their sum.
+            for one in tensors:
+                self._add(loss, one)
+
+    def _add(self, loss: Gathered, tensor: Any) -> None:
+        """One loss that backward was called on."""
+        if type(tensor) is not torch.Tensor or tensor.numel() != 1:
             return
-        shown, scale = tensors.grad_fn, None
+        shown, scale = tensor.grad_fn, None
         if loss.scaled:
             for output, unscaled in loss.scaled:
-                if output is tensors:
-                    tensors = unscaled
+                if output is tensor:
+                    tensor = unscaled
                     shown = unscaled.grad_fn
                     break
             else:
                 if descends(shown, [output.grad_fn for output, _ in loss.scaled]):
                     scale = loss.scale
-        if tensors.is_cpu:
-            number = peek(tensors)
+        if tensor.is_cpu:
+            number = peek(tensor)
             if number is not None and scale is not None:
                 by = peek(scale)
                 number = number / by if by else None
@@ -126,7 +134,7 @@ class Capture:
                 loss.squares += off * off
             loss.total += number
         else:
-            value = tensors.detach()
+            value = tensor.detach()
             if scale is not None:
                 value = value / scale
             if value.dim():
@@ -197,19 +205,23 @@ class Capture:
         share = share_of(total) if mine.norm is None and norm_type == 2.0 else None
         mine.share = None if share is None else (share, tensors)
 
-    def clipped(self, total: Any, tensors: int, most: float) -> None:
-        """The job clips so many gradients, whose norm this is, to that."""
+    def clipped(self, total: Any, params: FrozenSet[int], most: float) -> None:
+        """The job clips the gradients of these parameters, whose norm this is, to that."""
         mine = self._mine()
         if self.asked is not None:
             self.asked.clipped()
+        clip = Clip(None, params, 0.0)
         if total is mine.norm and type(total) is torch.Tensor and total.dim() == 0:
-            mine.clips = (*mine.clips, Clip(total.detach(), tensors, most))
-            mine.plain = False
-        elif mine.share is not None and mine.share[1] in (-1, tensors):
+            clip = Clip(total.detach(), params, most)
+        elif mine.share is not None and mine.share[1] in (-1, len(params)):
             # Whatever the job made of it since: mostly it asked the other ranks, which knows no more than they send.
-            mine.clips = (*mine.clips, Clip(mine.share[0], tensors, 0.0))
-            mine.plain = False
+            clip = Clip(mine.share[0], params, 0.0)
         mine.norm = mine.share = None
+        known = peek(total) if clip.norm is None and type(total) is torch.Tensor else None
+        if not params or (known is not None and known + 1e-6 <= most):
+            return  # which leaves them as they are
+        mine.clips = (*(one for one in mine.clips if not (one.stale and one.params <= params)), clip)
+        mine.plain = False
 
     def cut(self) -> None:
         """The job clips the values of gradients: where they point is then no longer where the loss falls."""
@@ -220,21 +232,23 @@ class Capture:
     def unscale(self, scale: Any) -> None:
         """The norms by which the job clipped were those of gradients that still were multiplied by this."""
         mine = self._mine()
-        mine.clips = tuple(
-            Clip(norm.over(scale) if isinstance(norm, Share) else norm / scale, tensors, 0.0)
-            for norm, tensors, _ in mine.clips
-        )
+        mine.clips = tuple(clip._replace(norm=_over(clip.norm, scale), most=0.0) for clip in mine.clips)
 
-    def validation(self, value: Any, function: str = "") -> None:
-        """A loss function ran without grad."""
+    def validation(self, value: Any, function: str = "", examples: Optional[int] = None) -> None:
+        """A loss function ran without grad, over so many examples."""
         if self._logs or type(value) is not torch.Tensor or value.dim() or not value.is_floating_point():
             return
         number = peek(value) if value.is_cpu else value.detach().float()
         if number is not None:
-            self._found.setdefault("val_loss", Validation()).add(number)
+            self._found.setdefault("val_loss", Validation()).add(number, examples)
             self.validated = True
             if self.asked is not None:
                 self.asked.validated(function)
+
+    @property
+    def found(self) -> bool:
+        """Whether a loss without grad waits that nobody logged: perhaps one that training computes beside its own."""
+        return bool(self._found)
 
     def log(self, name: str, value: Any) -> None:
         """The script's own validation loss: the last one wins, and those found are no longer looked at."""
@@ -263,3 +277,9 @@ class Capture:
         self._logged.clear()
         self.validated = self.counting = False
         self.asked = None
+
+
+def _over(norm: Any, scale: Any) -> Any:
+    if norm is None:
+        return None
+    return norm.over(scale) if isinstance(norm, Share) else norm / scale

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, FrozenSet, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 
@@ -13,11 +13,12 @@ from .ring import HostRing, Slot
 
 
 class Clip(NamedTuple):
-    """One clip by the job: the norm before it, of how many gradients, and to what (0: unknown)."""
+    """One clip by the job: the norm before it, of which parameters' gradients, and to what (0: unknown)."""
 
-    norm: Any  # a tensor, or this rank's Share where the gradients lie over several
-    tensors: int
+    norm: Any  # a tensor, this rank's Share where the gradients lie over several, or None: no norm of ours
+    params: FrozenSet[int]
     most: float
+    stale: bool = False  # a backward followed, which may have made those gradients anew
 
 
 class Gathered:
@@ -89,30 +90,70 @@ class Gathered:
         variance = (squares - drift * drift / count) / (count - 1)
         return self.divisor * math.sqrt(variance) if not variance < 0 else 0.0
 
-    def clip(self, tensors: int) -> Optional[Clip]:
-        """The norm before clipping, where the job clipped as many gradients as there are; None where it did not."""
-        clips, self.clips = self.clips, ()
-        if not clips or sum(clip.tensors for clip in clips) != tensors:
-            return None
-        if len(clips) == 1:
-            return clips[0]
-        shares = [clip.norm for clip in clips if isinstance(clip.norm, Share)]
-        if shares:
-            return Clip(joined(shares) if len(shares) == len(clips) else Share(shares[0].local, None), tensors, 0.0)
-        whole: torch.Tensor = torch.linalg.vector_norm(torch.stack([clip.norm.float() for clip in clips]))
-        return Clip(whole, tensors, 0.0)
+
+def before_clipping(clips: Sequence[Clip]) -> Tuple[Optional[Clip], str]:
+    """What several clips of a round say together of the norm before them; None and why, where they do not.
+
+    Clips of different gradients add up, layer by layer. Of several of the same the first has the norm before clipping,
+    and what is left after all of them follows from the lowest limit.
+    """
+    first: List[Clip] = []
+    covered: FrozenSet[int] = frozenset()
+    for clip in clips:
+        if clip.params and clip.params <= covered:
+            if len(first) != 1 or not clip.most or clip.params != covered:
+                first = [one._replace(most=0.0) for one in first]
+            else:
+                first = [first[0]._replace(most=min(first[0].most, clip.most))]
+            continue
+        if clip.params & covered:
+            return None, "the job clips some gradients again together with others"
+        if clip.stale:
+            return None, "the job clips between two backward calls of a round"
+        if clip.norm is None:
+            return None, "the job clips by another norm than the 2-norm, or by one that the probe did not see computed"
+        first.append(clip)
+        covered |= clip.params
+    if len(first) == 1:
+        return first[0], ""
+    shares = [clip.norm for clip in first if isinstance(clip.norm, Share)]
+    if shares:
+        return Clip(joined(shares) if len(shares) == len(first) else Share(shares[0].local, None), covered, 0.0), ""
+    whole: torch.Tensor = torch.linalg.vector_norm(torch.stack([clip.norm.float() for clip in first]))
+    return Clip(whole, covered, 0.0), ""
 
 
 class Validation:
-    """A mean over calls, summed on the device until it is asked for."""
+    """A mean over calls, summed on the device until it is asked for.
 
-    __slots__ = ("calls", "total")
+    Where each call showed over how many examples it is a mean, this is the mean over all of them; else that over calls.
+    """
+
+    __slots__ = ("_examples", "_first", "_weighed", "calls", "total")
 
     def __init__(self) -> None:
         self.calls = 0
         self.total: Any = None
+        self._first: Optional[int] = None
+        self._examples = 0
+        self._weighed: Any = None  # the sum with weights, from the first call on that has another than the first
 
-    def add(self, value: Any) -> None:
+    def add(self, value: Any, examples: Optional[int] = None) -> None:
         """One more: a number or a detached scalar tensor."""
-        self.total = value if self.calls == 0 else self.total + value
+        calls, first = self.calls, self._first
+        if calls == 0:
+            self._first = examples
+        elif first is None or examples is None:
+            self._first = self._weighed = None
+        else:
+            if self._weighed is None and examples != first:
+                self._weighed = self.total * first
+            if self._weighed is not None:
+                self._weighed = self._weighed + value * examples
+        self._examples += examples or 0
+        self.total = value if calls == 0 else self.total + value
         self.calls += 1
+
+    def sum(self) -> Tuple[Any, int]:
+        """A sum, and by what to divide it for the mean."""
+        return (self.total, self.calls) if self._weighed is None else (self._weighed, self._examples)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Callable, List, Optional
+from typing import Any, Callable, List, Optional, Sequence
 
 import torch
 
 from .budget import Budget
 from .capture import Capture
-from .gathered import Clip, Gathered
+from .gathered import Clip, Gathered, before_clipping
 from .orders import Orders
 from .origin import summed
 from .overlay import Overlay
@@ -65,45 +65,98 @@ class Gradients(Rounds):
             self._note_cut(row)
         wanted = row is not None and self.step % budget.norm_every == 0
         norm = seen.norm
-        if wanted or clips:
-            scale = optimizer.__dict__.get("grad_scale")
-            gradients = norm.gradients(optimizer)
-            clip = gathered.clip(len(gradients)) if gathered is not None and clips else None
-            found: Optional[Number] = None
-            if clip is not None:
-                if type(clip.norm) is torch.Tensor:
-                    found = self._ring.bring(clip.norm)
-                elif row is not None:
-                    seen.shards.clipped(clip.norm, row, self._rows, self._say)
-                if row is not None and clip.most > 0 and not row.norms and not row.cut:
-                    column = self._rows.column("clipped_norm")
-                    row.widen(self._rows.width)
-                    row.clipped = (column, clip.most) if column >= 0 else None
-            elif wanted:
-                found = norm.take(gradients, scale)
-                if not norm.known and row is not None:
-                    seen.shards.measure(optimizer, gradients, scale, row, self._rows, self._say)
-                self._kind |= NORM
-            if self.inquiry is not None and (inquiry := self._inquired()) is not None:
-                inquiry.norm(_norm_words(seen, inquiry, gradients, clip, scale))
-            if row is not None and found is not None:
-                if type(found) is float and not row.norms:
-                    row.norms = 1
-                    row.numbers[GRAD_NORM] = found
-                    row.present |= 1 << GRAD_NORM
-                    if row.clipped is not None:
-                        row.read_clipped()
-                        row.clipped = None
-                else:
-                    row.add_norm(found)
+        if row is not None and (wanted or clips or self._covered):
+            self._take_norm(seen, optimizer, row, clips, wanted)
         elif self.inquiry is not None and (inquiry := self._inquired()) is not None:
             inquiry.norm(f"not taken with this sample: to keep within the budget it is every {budget.norm_every} steps")
+        elif row is not None and len(self.stepping) > 1:
+            self._lose_norm(row)  # and one that clips in this round would give a part of it
         every = budget.norm_every * self._sample_every
         origins = gathered.origins if gathered is not None else ()
         if seen.direction.watched or origins or seen.count % every == every - 1:
             self._sample(seen, optimizer, row, every, gathered)
         norm.flat = None
         self._measured += _now() - began
+
+    def _take_norm(self, seen: Seen, optimizer: Any, row: Row, clips: Sequence[Clip], wanted: bool) -> None:
+        """The norm of the gradients before they were clipped, each of a round's once."""
+        scale = optimizer.__dict__.get("grad_scale")
+        # Of a round of one step there is nothing to be counted twice.
+        several = self._kept or len(self.stepping) > 1 or self.step <= self._first
+        why, clip = "", None
+        if not (several or clips):
+            gradients = seen.norm.gradients(optimizer)
+        else:
+            before = frozenset(self._counted) if clips else frozenset()
+            params = self._uncounted(optimizer)
+            if clips:
+                clip, why = before_clipping(clips)
+                if clip is not None and clip.params & (before | self._covered):
+                    clip, why = None, "the job clips gradients again after a step has used them"
+                if clip is not None:
+                    self._covered |= clip.params
+            covered = self._covered
+            gradients = [param.grad for param in params if id(param) not in covered]
+        if why and not seen.shards.lose(optimizer, why, row, self._rows, self._say):
+            self._lose_norm(row, why)
+        if clip is not None:
+            self._add_clip(seen, row, clip, whole=not gradients)
+        # Of one that has none other ranks wait for the word that it adds nothing.
+        if wanted and not why and (gradients or not seen.norm.gradients(optimizer)):
+            norm = seen.norm_from(seen.place(optimizer.param_groups[0])) if self._kept else seen.norm
+            found = norm.take(gradients, scale)
+            if not norm.known:
+                self._measure(seen, optimizer, gradients, scale, row, norm.why)
+            if found is not None:
+                self._add_norm(row, found)
+            elif gradients and (several or clips) and not seen.shards.spread:
+                self._lose_norm(row)
+            self._kind |= NORM
+        elif gradients:
+            self._lose_norm(row)  # of some of them it is not taken with this sample
+        if clip is not None and gradients:
+            row.partly = True
+            seen.norm.flat = None
+        if self.inquiry is not None and (inquiry := self._inquired()) is not None:
+            inquiry.norm(_norm_words(seen, inquiry, gradients, clip, scale, why))
+
+    def _measure(
+        self, seen: Seen, optimizer: Any, gradients: List[Any], scale: Optional[torch.Tensor], row: Row, why: str
+    ) -> None:
+        """There is no norm to be had: what of it can be told all the same, or why it cannot."""
+        seen.shards.measure(optimizer, gradients, scale, row, self._rows, self._say)
+        if why and not seen.shards.spread and seen.shards.apart is None:
+            self._lose_norm(row, why)
+
+    def _add_clip(self, seen: Seen, row: Row, clip: Clip, whole: bool) -> None:
+        """What the job's own clipping computed."""
+        if type(clip.norm) is not torch.Tensor:
+            seen.shards.clipped(clip.norm, row, self._rows, self._say)
+            return
+        if whole and clip.most > 0 and not row.norms and not row.cut:
+            column = self._rows.column("clipped_norm")
+            row.widen(self._rows.width)
+            row.clipped = (column, clip.most) if column >= 0 else None
+        found = self._ring.bring(clip.norm)
+        if found is None:
+            self._lose_norm(row)
+        else:
+            self._add_norm(row, found)
+
+    def _add_norm(self, row: Row, found: Number) -> None:
+        if type(found) is float and not row.norms and not row.lost:
+            row.norms = 1
+            row.numbers[GRAD_NORM] = found
+            row.present |= 1 << GRAD_NORM
+            if row.clipped is not None:
+                row.read_clipped()
+                row.clipped = None
+            return
+        if row.norms:
+            # What was left of some of them is not what was left of all.
+            row.clipped = None
+            row.unset(self._rows.known("clipped_norm"))
+        row.add_norm(found)
 
     def _sample(self, seen: Seen, optimizer: Any, row: Optional[Row], every: int, gathered: Optional[Gathered]) -> None:
         """One step in ten is watched, and the gradients of the step after it are compared with what it changed.
@@ -120,7 +173,9 @@ class Gradients(Rounds):
                 self._put(row, "device_memory", "bytes", found.now)
                 self._put(row, "device_memory_peak", "bytes", found.peak)
         self._kind |= DIRECTION
-        if optimizer.__dict__.get("grad_scale") is not None or not direction.look(optimizer):
+        # What a round changed in several steps of one optimizer is not put together.
+        several = self._kept or self._again > 0
+        if several or optimizer.__dict__.get("grad_scale") is not None or not direction.look(optimizer):
             direction.forget()
             return
         training = _is_grad_enabled()
@@ -180,10 +235,18 @@ class Gradients(Rounds):
 
 
 def _norm_words(
-    seen: Seen, inquiry: Inquiry, gradients: List[torch.Tensor], clip: Optional[Clip], scale: Optional[torch.Tensor]
+    seen: Seen,
+    inquiry: Inquiry,
+    gradients: List[torch.Tensor],
+    clip: Optional[Clip],
+    scale: Optional[torch.Tensor],
+    why: str,
 ) -> str:
+    if why:
+        return f"unknown: {why}"
     if clip is not None and type(clip.norm) is torch.Tensor:
-        return inquiry.clip_words(clip.most)
+        others = f", and the probe's own over {len(gradients)} gradients that were not clipped" if gradients else ""
+        return inquiry.clip_words(clip.most) + others
     if not gradients:
         return "unknown: there were no gradients"
     if seen.shards.apart is not None:
@@ -191,6 +254,6 @@ def _norm_words(
     if clip is not None or seen.shards.spread:
         return "each rank sends what it holds of the gradients, and the daemon puts the norm together"
     if not seen.norm.known:
-        return "unknown: the gradients are of several kinds or on several devices"
+        return f"unknown: {seen.norm.why}" if seen.norm.why else "unknown: the gradients here are not the job's"
     undone = ", with GradScaler's scale undone" if scale is not None else ""
     return f"the probe's own, over the {len(gradients)} gradients that the step was about to use{undone}"

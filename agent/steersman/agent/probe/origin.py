@@ -47,6 +47,17 @@ def origin(function: str, args: Sequence[Any], kwargs: Dict[str, Any], place: st
     return Origin(function, shape[0] if sides > 2 else None, shape[0] * positions if sides > 1 else 1, place)
 
 
+def examples(function: str, args: Sequence[Any], kwargs: Dict[str, Any]) -> Optional[int]:
+    """By how much a mean weighs among others of its kind: the leading dimension of the input, None where none shows.
+
+    The rows of a language model's batch lie there one after another, and are as many for each example.
+    """
+    given = args[0] if args else kwargs.get("input")
+    if type(given) is not torch.Tensor or function in _OTHERWISE or given.dim() == 0:
+        return None
+    return 1 if given.dim() == 1 and function in _CLASSES else given.shape[0]
+
+
 def mark(value: torch.Tensor, made: Origin) -> None:
     """Leave a note on the node of autograd's graph that made a loss; it goes when the graph goes."""
     node: Any = value.grad_fn

@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import sys
 from time import perf_counter_ns
-from typing import Any, Callable, List, Tuple
+from typing import Any, Callable, FrozenSet, List, Tuple
 
 import torch
 
 from .capture import Capture
 from .guard import Guard
+from .origin import examples
 from .steps import Steps
 
 LOSSES = (
@@ -153,7 +154,9 @@ class Patches:
         def clip_grads_with_norm_(parameters: Any, max_norm: float, total_norm: Any, *args: Any, **kwargs: Any) -> Any:
             if not self.asleep and not guard.off:
                 try:
-                    capture.clipped(total_norm, _gradients(parameters), float(max_norm))
+                    if not isinstance(parameters, torch.Tensor):
+                        parameters = list(parameters)  # a generator can be gone through once
+                    capture.clipped(total_norm, _with_gradient(parameters), float(max_norm))
                 except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
                     guard.failed("in clip_grad_norm_")
             return original(parameters, max_norm, total_norm, *args, **kwargs)
@@ -170,7 +173,7 @@ class Patches:
             if not self.asleep and not guard.off:
                 try:
                     capture.norm(total, float(norm_type))
-                    capture.clipped(total, _gradients(parameters), float(max_norm))
+                    capture.clipped(total, _with_gradient(parameters), float(max_norm))
                 except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
                     guard.failed("in clip_grad_norm_")
             return total
@@ -228,7 +231,7 @@ class Patches:
                 # A sum, which somebody divides by a number that is not seen here.
                 return value
             try:
-                capture.validation(value, name)
+                capture.validation(value, name, examples(name, args, kwargs))
             except Exception:  # noqa: BLE001 - the border: nothing of ours may reach the user's loop
                 guard.failed("in a loss function")
             return value
@@ -277,10 +280,6 @@ def _calls(function: Any, name: str) -> bool:
     return name in getattr(getattr(function, "__code__", None), "co_names", ())
 
 
-def _gradients(parameters: Any) -> int:
-    if isinstance(parameters, torch.Tensor):
-        return int(parameters.grad is not None)
-    if not isinstance(parameters, (list, tuple)):
-        # A generator would be empty afterwards.
-        return -1
-    return sum(parameter.grad is not None for parameter in parameters)
+def _with_gradient(parameters: Any) -> FrozenSet[int]:
+    looked = [parameters] if isinstance(parameters, torch.Tensor) else parameters
+    return frozenset([id(parameter) for parameter in looked if parameter.grad is not None])

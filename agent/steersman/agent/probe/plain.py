@@ -88,7 +88,7 @@ class PlainSteps(Steps):
             elif value is not None:
                 row.add_norm(value)
             elif not norm.known:
-                seen.shards.measure(optimizer, gradients, None, row, self._rows, self._say)
+                self._measure(seen, optimizer, gradients, None, row, norm.why)
         every *= self._sample_every
         if seen.direction.watched or gathered.origins or seen.count % every == every - 1:
             self._sample(seen, optimizer, row, every, gathered)

@@ -145,7 +145,8 @@ class Inquiry:
         elif gathered.lost:
             words.append("unknown: more values were on their way from the device than there is room for")
         elif gathered.scalars > 1:
-            words[0] = f"the sum over {calls} backward calls, at {_places(self._backwards)}"
+            of = f"over {calls} backward calls" if calls == gathered.scalars else f"of {gathered.scalars} losses"
+            words[0] = f"the sum {of}, at {_places(self._backwards)}"
             if gathered.summed:
                 words.append("nothing shows that each was divided by their number")
             else:
@@ -173,19 +174,21 @@ class Inquiry:
         to = f", to {most:g}" if most > 0 else ""
         return f"what the job's own clipping computed, before it clipped{to}, at {_places(self._clipped)}"
 
-    def step(self, optimizer: Any, number: int, columns: Sequence[Tuple[int, int]], laid: bool, closure: bool) -> None:
+    def step(
+        self, optimizer: Any, number: int, groups: Sequence[Tuple[int, Tuple[int, int], Any]], laid: bool, closure: bool
+    ) -> None:
         """An optimizer has made its step."""
         kind = type(optimizer)
         name = f"{kind.__module__}.{kind.__qualname__}"
         with_closure = ", with a closure" if closure else ""
         self._steps.append(Source("optimizer", -1, f"{name} (optimizer {number}), stepped at {caller()}{with_closure}"))
         prefix = "" if number == 0 else f"{number}."
-        for index, (column, own) in enumerate(columns):
+        for count, (index, (column, own), settings) in enumerate(groups):
             group = f"{prefix}{index}"
-            if index == _MOST_GROUPS:
+            if count == _MOST_GROUPS:
                 self._steps.append(Source(f"lr/{group}", -1, "this group and those after it are read in the same way"))
                 break
-            lr = optimizer.param_groups[index].get("lr")
+            lr = settings.get("lr")
             what = f"a tensor on {lr.device}" if isinstance(lr, torch.Tensor) else f"a {type(lr).__name__}"
             read = f'param_groups[{index}]["lr"] of optimizer {number}, {what}, read after the step'
             if laid:

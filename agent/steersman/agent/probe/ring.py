@@ -129,10 +129,13 @@ def peek(value: Any) -> Optional[float]:
     if not value.is_cpu or value.numel() != 1 or value.is_neg():
         return None
     try:
+        address = value.data_ptr()
+        if not address:
+            return None  # a wrapper around others, as a DTensor
         if value.dtype is torch.float32:
-            return float(float_at(value.data_ptr()).value)
+            return float(float_at(address).value)
         reader = _READERS.get(value.dtype)
-        return None if reader is None else reader(value.data_ptr())
+        return None if reader is None else reader(address)
     except RuntimeError as error:
         pass_on(error)
         # A tensor without memory, as inside torch.func's transforms.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Callable, List, Optional, Set
+from typing import Any, Callable, FrozenSet, Iterable, List, Optional, Set, Tuple
 
 import torch
 
@@ -16,10 +16,12 @@ from .provenance import Answer, Inquiry
 from .ring import HostRing, Slot, peek
 from .rows import CALLS, Row, Rows
 from .seen import Seen
+from .sharded import PREFIX, UNKNOWN
 
 # What was done on a step, as bits: steps on which the same was done have costs that can be compared.
 ROW, NORM, DIRECTION = 1, 2, 4
 _MOST_ASKING = 16
+_MOST_AGAIN = 256
 _MOST_STEPS = 1 << 53
 
 
@@ -27,7 +29,12 @@ class Rounds:
     """Gathers one row a round.
 
     A round is what happens between two rounds of backward calls; each gives one row. With one optimizer a round is a
-    step. With several, the row is kept open until the next backward, or until one of them steps again.
+    step. With several, the row is kept open until the next backward, and so it is with one that steps more than once
+    in a round, as where a library hides all of its groups but one from it and steps it for each.
+
+    That is known once it has been seen: where it is first seen after the very first round, the row of that round has
+    gone out already, and its further steps are in no row. Where no backward is ever seen, as with torch.autograd.grad,
+    each step is a round, and again so after 256 steps on end of one optimizer without one.
 
     Args:
         capture: what the patched functions saw.
@@ -71,6 +78,17 @@ class Rounds:
         self._summed = False
         self._joined = False
         self._first = 0
+        self._kept = False  # whether the one optimizer's rounds are kept open, for it steps several times in them
+        self._heard = False  # whether a round has had a backward
+        self._opened = -1  # the last round that was opened here, and not the plain way: that has had one
+        self._afresh = False  # what a step was about to use was dropped: the next step begins a round
+        self._again = 0
+        self._counted: Set[int] = set()  # parameters whose gradients this round has used
+        self._covered: FrozenSet[int] = frozenset()  # those that the norm has in it from the job's own clipping
+        self._lost_for: Set[str] = set()
+        self._validated_at = -_MOST_STEPS
+        self._every_round = 0
+        self._every_round_said = False
         self.met = 0
         self.torn = -1
         self.backwards = 0
@@ -113,7 +131,26 @@ class Rounds:
         known = [count for count in counts if count is not None and 0 < count < _MOST_STEPS]
         if known:
             self._first = self.torn = int(max(known))
-            self.step = self._first - 1
+            self.step = self._opened = self._first - 1
+
+    def _goes_on(self, seen: Seen, gathered: Optional[Gathered]) -> bool:
+        """Whether this step belongs to the round of the step before it: there was no backward between the two."""
+        if gathered is not None and gathered.calls:
+            self._heard = True
+            return False
+        if self._afresh or not (self._heard or self.step > self._opened):
+            return False
+        if any(other.calls for other in list(self._capture.threads.values())):
+            return False  # whose backward that was is not known
+        if len(self.stepping) > 1 and id(seen) not in self._members:
+            return bool(self._members)
+        self._again += 1
+        if self._again > _MOST_AGAIN:
+            self._heard = self._kept = False
+            self._opened = self.step
+            return False
+        self._kept = len(self.stepping) == 1
+        return True
 
     def _begin_round(self, seen: Seen, gathered: Optional[Gathered]) -> None:
         same = self.backwards > 0 and self.row is not None and self._members
@@ -127,8 +164,11 @@ class Rounds:
         self._open_round()
 
     def _open_round(self) -> None:
-        self.step = step = self.step + 1
-        self._kind = 0
+        self.step = self._opened = step = self.step + 1
+        self._kind = self._again = 0
+        self._afresh = False
+        self._counted = set()
+        self._covered = frozenset()
         ordered = self._orders.open
         if ordered:
             self._orders.begin(step)
@@ -151,10 +191,10 @@ class Rounds:
             inquiry.loss(loss)
         if loss.summed and not self._summed:
             self._summed = True
-            words = (
-                f"the loss of a step is the sum over its {loss.calls} backward calls: nothing shows that each was "
-                "divided by their number"
-            )
+            of = f"over its {loss.calls} backward calls"
+            if loss.calls != loss.scalars:
+                of = f"of the {loss.scalars} losses that backward was called on"
+            words = f"the loss of a step is the sum {of}: nothing shows that each was divided by their number"
             self._say("loss_is_a_sum", words, 1)
         row = self.row
         if row is not None and not row.present >> CALLS & 1:
@@ -174,9 +214,10 @@ class Rounds:
             self._rows.abandon(gathered)
 
     def _read_lrs(self, seen: Seen, optimizer: Any, row: Row, laid: bool) -> None:
+        there = self._columns(seen, optimizer.param_groups)
         if len(row.numbers) < self._rows.width:
             row.widen(self._rows.width)
-        for columns, group in zip(seen.columns, optimizer.param_groups):
+        for columns, group in there:
             lr = group.get("lr")
             if type(lr) is float:
                 row.numbers[columns[0]] = lr
@@ -185,8 +226,40 @@ class Rounds:
                 self._note(row, columns[0], lr)
             if laid:
                 self._note(row, columns[1], self._overlay.own_of(group))
-        if self._orders.open:
-            row.lr_columns += tuple(seen.columns)
+            if self._orders.open and columns not in row.lr_columns:
+                row.lr_columns += (columns,)
+
+    def _columns(self, seen: Seen, groups: List[Any]) -> Iterable[Tuple[Tuple[int, int], Any]]:
+        """The groups that a step was made with, each with its columns: told by its place, or by its first parameter."""
+        if not self._kept:
+            if len(seen.columns) < len(groups):
+                seen.columns = self._rows.lr_columns(seen.number, len(groups))
+            return zip(seen.columns, groups)
+        places = [seen.place(group) for group in groups]
+        if len(seen.columns) < len(seen.places):
+            seen.columns = self._rows.lr_columns(seen.number, len(seen.places))
+        return [(seen.columns[at], group) for at, group in zip(places, groups) if at < len(seen.columns)]
+
+    def _uncounted(self, optimizer: Any) -> List[Any]:
+        """The parameters whose gradients a step is about to use, and none before it in this round."""
+        counted, found = self._counted, []
+        for group in optimizer.param_groups:
+            for param in group["params"]:
+                if param.grad is not None and id(param) not in counted:
+                    counted.add(id(param))
+                    found.append(param)
+        return found
+
+    def _lose_norm(self, row: Row, why: str = "") -> None:
+        """The norm of a round is unknown; each reason is said once."""
+        row.lose_norm()
+        row.unset(self._rows.known("clipped_norm"))
+        column = self._rows.known(PREFIX + UNKNOWN)
+        if column >= 0:
+            row.set(column, 1.0)
+        if why and why not in self._lost_for:
+            self._lost_for.add(why)
+            self._say("norm_unknown", f"the gradient norm is not known: {why}", 1)
 
     def _note(self, row: Row, column: int, lr: Any) -> None:
         number = peek(lr)
@@ -213,6 +286,8 @@ class Rounds:
             return
         if self._capture.validated and not row.held:
             self._validate(row)
+        if not self._covered <= self._counted:
+            self._lose_norm(row, "the job clips by a norm that is also that of gradients which the step does not use")
         if self._orders.open:
             row.due = self._orders.made()
             row.awaited = bool(row.due)
@@ -240,18 +315,37 @@ class Rounds:
         self._capture.asked, self._capture.counting = inquiry, True
 
     def _validate(self, row: Row) -> None:
-        if row.step == self.torn:
+        if row.step == self.torn or (self._capture.found and self._is_of_training(row.step)):
             self._capture.take_validation()
             return
         for name, found in self._capture.take_validation().items():
             column = self._rows.column(name)
             if column < 0:
                 continue
-            total = self._ring.bring(found.total.reshape(())) if isinstance(found.total, torch.Tensor) else found.total
+            summed, count = found.sum()
+            total = self._ring.bring(summed.reshape(())) if isinstance(summed, torch.Tensor) else summed
             if isinstance(total, Slot):
-                row.expect(column, total, found.calls)
+                row.expect(column, total, count)
             elif total is not None:
-                row.set(column, total / found.calls)
+                row.set(column, total / count)
+
+    def _is_of_training(self, step: int) -> bool:
+        """Whether losses without grad come in every round, as a teacher's or a target network's do in training.
+
+        A validation of every step looks the same: both are unknown from the second round on in which they come.
+        """
+        # Of two networks that step in turn, one may have them.
+        near = min(len(self.stepping), 2) * self._budget.rows_every
+        again, self._validated_at = step - self._validated_at <= near, step
+        self._every_round = self._every_round + 1 if again else 0
+        if self._every_round == 2 and not self._every_round_said:
+            self._every_round_said = True
+            words = (
+                "losses are computed without grad in every round: nothing tells a validation of every step from what "
+                "training computes beside its loss, so val_loss is unknown; log(val_loss=...) says it"
+            )
+            self._say("val_loss_unknown", words, 1)
+        return again
 
     def finish(self) -> None:
         """The job ends: the open row goes out, and one more for validation losses that came after the last step."""
@@ -259,5 +353,7 @@ class Rounds:
         if self._capture.validated and self.step >= 0:
             row = Row(self.step, self._rows.width)
             row.time = time.time()
+            if not self._every_round:
+                self._validated_at = -_MOST_STEPS  # the last validation may come right after another
             self._validate(row)
             self._rows.finish(row)

@@ -63,6 +63,8 @@ class Row:
     spread = -1  # column of the spread of the losses, where they are still on their way
     clipped: Optional[Tuple[int, float]] = None  # column of the norm after clipping, and to what was clipped
     cut = False  # the values of its gradients were clipped, and nothing is said of where they point
+    lost = False  # the norm of some of its gradients is unknown
+    partly = False  # some of its gradients were clipped, and some were not
     skipped: Optional[Slot] = None  # not zero: a scaler's step that was none
 
     def __init__(self, step: int, columns: int) -> None:
@@ -80,6 +82,11 @@ class Row:
     def widen(self, columns: int) -> None:
         """Make room for columns that came up after the row was opened."""
         self.numbers.extend([0.0] * (columns - len(self.numbers)))
+
+    def unset(self, column: int) -> None:
+        """A number that turned out to be unknown."""
+        if column >= 0:
+            self.present &= ~(1 << column)
 
     def wait(self, slot: Optional[Slot]) -> None:
         """Not complete before this has arrived and been read; None: before something at hand has been read."""
@@ -118,7 +125,15 @@ class Row:
         else:
             self._join_norm(norm)
 
+    def lose_norm(self) -> None:
+        """The norm of some of its gradients is unknown, and so is that of all."""
+        self.lost = True
+        self.clipped = None
+        self.present &= ~(1 << GRAD_NORM)
+
     def _join_norm(self, norm: float) -> None:
+        if self.lost:
+            return
         before = self.numbers[GRAD_NORM] if self.present >> GRAD_NORM & 1 else 0.0
         self.set(GRAD_NORM, math.hypot(norm, before) if before else norm)
 
@@ -188,7 +203,7 @@ class Row:
 
     def _read_gain(self, gain: Sums) -> None:
         found = gain.read()
-        if len(found) != 2 or self.cut:
+        if len(found) != 2 or self.cut or self.lost or self.partly:
             return
         promised = found[0] / gain.share
         # The job may have clipped: the loss falls along the gradient as it was, not as it was cut.
@@ -219,7 +234,7 @@ class Rows:
         """How many columns there are."""
         self._layout: Layout = (-1, -1, None, None, 0)
         self._pending: Deque[Row] = deque()
-        self._cut = False
+        self._left_out: Dict[int, int] = {}
 
     def lr_columns(self, optimizer: int, groups: int) -> List[Tuple[int, int]]:
         """The columns of an optimizer's groups, as (lr, own_lr); fewer than groups where a row has no more room."""
@@ -227,9 +242,7 @@ class Rows:
         for group in range(groups):
             name = str(group) if optimizer == 0 else f"{optimizer}.{group}"
             if "lr/" + name not in self._index and len(self._columns) + 2 > _LAST_LR:
-                if not self._cut:
-                    self._cut = True
-                    self._say("columns_cut", f"more parameter groups than a row has columns for: {name} is left out", 1)
+                self._cut(optimizer, groups - group)
                 break
             found.append((self.column("lr/" + name), self.column("own_lr/" + name)))
         return found
@@ -241,6 +254,13 @@ class Rows:
         return [
             self.column(name, "1") if name in self._index or len(self._columns) < _LAST_LR else -1 for name in names
         ]
+
+    def _cut(self, optimizer: int, groups: int) -> None:
+        """The last so many groups of an optimizer have no column: said again where they have become twice as many."""
+        if groups >= 2 * self._left_out.get(optimizer, 0):
+            self._left_out[optimizer] = groups
+            words = f"more parameter groups than a row has columns for: the last {groups} of optimizer {optimizer} have"
+            self._say("columns_cut", f"{words} no learning rates in it", groups)
 
     def column(self, name: str, unit: str = "") -> int:
         """The column of this name, made where it is new; -1 where a row has no more room."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import torch
 
@@ -13,6 +13,8 @@ from .memory import DeviceMemory
 from .norm import GradientNorm
 from .ring import HostRing
 from .sharded import Shards, apart
+
+_MOST_PLACES = 256
 
 
 class Seen:
@@ -26,8 +28,8 @@ class Seen:
     """
 
     __slots__ = (
-        "captured", "columns", "count", "cuda", "direction", "handles", "judgement", "memory", "norm",
-        "number", "post_id", "pre_id", "ref", "shards",
+        "_ring", "captured", "columns", "count", "cuda", "direction", "handles", "judgement", "memory", "norm",
+        "norms", "number", "places", "post_id", "pre_id", "ref", "shards",
     )  # fmt: skip
 
     def __init__(self, optimizer: Any, ring: HostRing, forget: Optional[Callable[[], None]] = None) -> None:
@@ -43,6 +45,9 @@ class Seen:
         self.ref = weakref.ref(optimizer, gone)
         self.number = -1
         self.columns: List[Tuple[int, int]] = []
+        self.places: Dict[int, int] = {}
+        for group in optimizer.param_groups:
+            self.place(group)
         self.count = 0
         self.captured = False
         self.cuda = any(p.device.type == "cuda" for group in optimizer.param_groups for p in group["params"])
@@ -50,8 +55,27 @@ class Seen:
         self.judgement = effect_of(optimizer)
         self.shards = Shards(ring, apart(optimizer))
         self.norm = GradientNorm(ring, whole=self.shards.apart is None)
+        self.norms: Dict[int, GradientNorm] = {}
+        self._ring = ring
         self.handles: List[Any] = []
         self.pre_id = self.post_id = -1
+
+    def place(self, group: Any) -> int:
+        """Which of its groups that is, whatever list it stands in: told by the address of its first parameter."""
+        params = group["params"]
+        key = id(params[0]) if len(params) else 0
+        at = self.places.get(key)
+        if at is None:
+            at = len(self.places)
+            if at < _MOST_PLACES:
+                self.places[key] = at
+        return at
+
+    def norm_from(self, place: int) -> GradientNorm:
+        """The norm over only some of its groups, which begin with this one."""
+        if place not in self.norms:
+            self.norms[place] = GradientNorm(self._ring, whole=self.shards.apart is None)
+        return self.norms[place]
 
     def hook(
         self,

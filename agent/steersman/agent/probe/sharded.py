@@ -84,6 +84,13 @@ class Shards:
             squares: Dict[str, Any] = {place: self._square(parts, scale) for place, parts in places.items()}
         self._put(squares, row, rows)
 
+    def lose(self, optimizer: Any, why: str, row: Row, rows: Rows, say: Say) -> bool:
+        """Put into a row that its norm cannot be told, where it is one of parts; whether it is."""
+        self._look(optimizer)
+        if self.spread:
+            self._give_up(why, row, rows, say)
+        return self.spread
+
     def clipped(self, share: Share, row: Row, rows: Rows, say: Say) -> None:
         """Put what the job's own clipping knew into a row."""
         if rows.column(PREFIX + UNKNOWN, "1") < 0:

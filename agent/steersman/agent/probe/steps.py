@@ -16,7 +16,7 @@ from .guard import Guard
 from .orders import Orders
 from .overlay import Overlay
 from .ring import HostRing, peek
-from .rows import STEP_TIME, Row, Rows
+from .rows import CALLS, STEP_TIME, Row, Rows
 from .running import Running
 from .seen import Seen
 
@@ -70,6 +70,7 @@ class Steps(Gradients):
         self._made = 0
         self._overlapped = 0
         self._strangers: Set[int] = set()
+        self._scale: Any = None
         self.in_backward = False
 
     def join(self, threads: Iterable[int]) -> None:
@@ -118,7 +119,9 @@ class Steps(Gradients):
         # With a closure the round's last backward is still to come; all of them are taken when it has returned.
         closed = callable(closure)
         gathered = None if closed else self._capture.take()
-        if len(self.stepping) == 1 and self.row is None:
+        if not closed and self._goes_on(seen, gathered):
+            self._members.add(id(seen))
+        elif len(self.stepping) == 1 and self.row is None:
             self._open_round()
         else:
             self._begin_round(seen, self._capture.threads.get(thread) if closed else gathered)
@@ -156,6 +159,7 @@ class Steps(Gradients):
     def before_scaler(self, scaler: Any, optimizer: Any) -> int:
         """A GradScaler is about to step an optimizer, or to leave that out; give the result to `after_scaler`."""
         capture = self._capture
+        self._scale = getattr(scaler, "_scale", None)
         mine = capture.threads.get(_thread())
         if mine is not None and mine.clips:
             states = getattr(scaler, "_per_optimizer_states", {})
@@ -169,6 +173,7 @@ class Steps(Gradients):
         mine = self._capture.threads.get(_thread())
         if self._made == made and mine is not None and mine.calls:
             self._drop()
+            self._afresh = True
             self._skipped(peek(getattr(scaler, "_scale", None)))
 
     def _skipped(self, scale: Optional[float]) -> None:
@@ -218,8 +223,6 @@ class Steps(Gradients):
         overlay = self._overlay
         row = self.row
         laid = bool(overlay.laid_on)
-        if len(seen.columns) < len(optimizer.param_groups):
-            seen.columns = self._rows.lr_columns(seen.number, len(optimizer.param_groups))
         if row is not None:
             self._read_lrs(seen, optimizer, row, laid)
         if laid:
@@ -232,12 +235,24 @@ class Steps(Gradients):
                     )
                     self._say("overlay_overwritten", words, written)
         if self.inquiry is not None and (inquiry := self._inquired()) is not None:
-            inquiry.step(optimizer, seen.number, seen.columns, laid, running.closed)
+            groups = list(self._columns(seen, optimizer.param_groups))
+            inquiry.step(
+                optimizer,
+                seen.number,
+                [(seen.columns.index(two), two, one) for two, one in groups],
+                laid,
+                running.closed,
+            )
         if seen.direction.watching:
             self._after_sample(seen, row)
         seen.count += 1
         if running.thread in self._capture.threads:
-            self._drop()  # from further calls of a closure, or from within a step that makes two
+            # From further calls of a closure, or from within a step that makes two.
+            again = self._capture.take()
+            if again is not None:
+                if row is not None and running.closed and row.present >> CALLS & 1:
+                    row.numbers[CALLS] += again.calls
+                self._rows.abandon(again)
         found_inf = optimizer.__dict__.get("found_inf")
         if found_inf is not None and self._left_out(seen, optimizer, found_inf, row):
             row = None
@@ -246,19 +261,19 @@ class Steps(Gradients):
         self._ended = now
         if row is not None:
             row.time = time.time()
-            if taken is not None and not row.present >> STEP_TIME & 1:
-                row.set(STEP_TIME, taken)
+            if taken is not None and self.step > self._first:
+                row.set(STEP_TIME, row.numbers[STEP_TIME] + taken)
             if seen.cuda:
                 row.event = torch.cuda.Event()
                 row.event.record()
                 row.wait(None)
         if self.inquiry is not None and not self.inquiry.open:
             self._begin_inquiry(self.inquiry)
-        # After the very first step nobody knows whether another optimizer steps in the same round.
+        # After the very first step nobody knows whether there are others in the same round.
         if len(self.stepping) == 1:
-            if self.step > self._first:
+            if self.step > self._first and not self._kept:
                 self.end_round()
-            elif row is not None:
+            elif row is not None and not row.held:
                 if self._capture.validated:
                     self._validate(row)
                 row.held = True
@@ -286,7 +301,6 @@ class Steps(Gradients):
             return False
         if not number:
             return False
-        self._skipped(peek(optimizer.__dict__.get("grad_scale")))
         seen.direction.forget()
         if len(self._members) <= 1:
             if row is not None:
@@ -295,6 +309,9 @@ class Steps(Gradients):
                 self.row = None
                 self._rows.finish(row)
             self.step -= 1
+        # After unscale_ the optimizer is told of no scale. Said at the last step that was made, as without `fused`.
+        scale = peek(optimizer.__dict__.get("grad_scale"))
+        self._skipped(peek(self._scale) if scale is None else scale)
         return True
 
     def before_backward(self) -> None:
@@ -320,6 +337,7 @@ class Steps(Gradients):
         if running is None or not (running.end() or running.thread == _thread()):
             return
         self._drop()
+        self._afresh = True
         laid = bool(self._overlay.laid_on)
         if laid:
             self._overlay.take_off()

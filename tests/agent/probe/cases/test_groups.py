@@ -25,7 +25,10 @@ def test_groups_beyond_what_a_row_holds_are_said_to_be_left_out(probe: Any, rece
     assert len(rows) == 3
     assert all(row["loss"] == truth.loss for row, truth in zip(rows, loop.truth, strict=True))
     assert rows[0]["lr/0"] == pytest.approx(0.01)
-    assert len(said("columns_cut")) == 1
+    (event,) = said("columns_cut")
+    left_out = 100 - len([name for name in rows[-1] if name.startswith("lr/")])
+    assert event["count"] == left_out == 76
+    assert "the last 76 of optimizer 0" in event["message"]
 
 
 def test_a_factor_is_laid_on_every_group_even_those_without_a_series(probe: Any, receiver: Any) -> None:

@@ -31,9 +31,35 @@ def test_a_gradient_given_as_a_keyword_is_seen(probe: Any, receiver: Any) -> Non
     assert "loss" not in receiver.take().rows[0]
 
 
-def test_two_tensors_in_one_call_are_no_loss(probe: Any, receiver: Any) -> None:
+def test_two_losses_in_one_call_are_their_sum_and_said_to_be(probe: Any, receiver: Any, said: Any) -> None:
     loop = Loop()
-    torch.autograd.backward([loop.loss(), loop.loss()])
+    losses = []
+    for _ in range(3):
+        loop.optimizer.zero_grad()
+        both = [loop.loss(), loop.loss()]
+        losses.append(sum(one.item() for one in both))
+        torch.autograd.backward(both)
+        loop.optimizer.step()
+    rows = receiver.take().rows
+    assert [row["loss"] for row in rows] == pytest.approx(losses, rel=1e-6)
+    assert {row["backward_calls"] for row in rows} == {1.0}
+    (event,) = said("loss_is_a_sum")
+    assert "of the 2 losses that backward was called on" in event["message"]
+
+
+def test_a_scale_is_undone_for_each_of_two_losses(probe: Any, receiver: Any) -> None:
+    loop = Loop()
+    scaler = torch.amp.GradScaler(device="cpu", init_scale=64.0)
+    both = [loop.loss(), loop.loss()]
+    torch.autograd.backward(scaler.scale(both))
+    scaler.step(loop.optimizer)
+    assert receiver.take().rows[0]["loss"] == pytest.approx(sum(one.item() for one in both), rel=1e-6)
+
+
+def test_a_loss_and_what_is_none_in_one_call_are_no_loss(probe: Any, receiver: Any) -> None:
+    loop = Loop()
+    errors = loop.model(loop.inputs[:4])
+    torch.autograd.backward([loop.loss(), errors], [None, torch.ones_like(errors)])
     loop.optimizer.step()
     assert "loss" not in receiver.take().rows[0]
 

@@ -7,10 +7,24 @@ from typing import Any
 import pytest
 import torch
 from tests.agent.probe.loops.loop import norm_of, pairs, ran
-from tests.agent.probe.loops.scaled import Scaled, ScaledClipped, ScaledFused, ScaledFusedSkipping, ScaledSkipping
+from tests.agent.probe.loops.scaled import (
+    Scaled,
+    ScaledClipped,
+    ScaledFused,
+    ScaledFusedSkipping,
+    ScaledSkipping,
+)
 
 ALL = [Scaled, ScaledClipped, ScaledFused]
 SKIPPING = [ScaledSkipping, ScaledFusedSkipping]
+
+
+class ClippedSkipping(ScaledSkipping):
+    clips = True
+
+
+class ClippedFusedSkipping(ScaledFusedSkipping):
+    clips = True
 
 
 @pytest.mark.parametrize("make", ALL)
@@ -28,11 +42,12 @@ def test_a_skipped_step_is_not_counted(make: Any, probe: Any, receiver: Any) -> 
     assert [row["step"] for row in receiver.take().rows] == list(range(9))
 
 
-@pytest.mark.parametrize("make", SKIPPING)
+@pytest.mark.parametrize("make", [*SKIPPING, ClippedSkipping, ClippedFusedSkipping])
 def test_a_skipped_step_is_an_event_with_the_scale(make: Any, probe: Any, receiver: Any, said: Any) -> None:
     loop = ran(make, 12)
     probe.close()
     events = said("step_skipped")
+    assert [event["step"] for event in events] == [1, 4, 7]
     assert sum(event["count"] for event in events) == len(loop.skipped)
     assert f"{loop.skipped[0]:g}" in events[0]["message"]
 

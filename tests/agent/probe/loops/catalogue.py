@@ -20,7 +20,16 @@ from tests.agent.probe.loops.scaled import (
     ScaledFusedSkipping,
     ScaledSkipping,
 )
-from tests.agent.probe.loops.several import ActorCritic, Gan, InBackward, ManyGroups, SeveralModels
+from tests.agent.probe.loops.several import (
+    ActorCritic,
+    Gan,
+    GroupByGroup,
+    InBackward,
+    ManyGroups,
+    SeveralModels,
+    Shared,
+    SteppedTwice,
+)
 from tests.agent.probe.loops.sparse import Sparse, SparseAndDense, SparseNowAndThen, WithoutGradient
 from tests.agent.probe.loops.third_party import Lookahead, Sam, ScheduleFree, TwoStepSam
 
@@ -40,6 +49,9 @@ LOOPS: dict[str, Callable[[], Loop]] = {
     "actor_critic": ActorCritic,
     "several_models": SeveralModels,
     "many_groups": ManyGroups,
+    "group_by_group": GroupByGroup,
+    "stepped_twice": SteppedTwice,
+    "shared": Shared,
     "closure_lbfgs": lambda: Closure(lambda params: torch.optim.LBFGS(params, lr=0.1, max_iter=4)),
     "closure_sgd": lambda: Closure(lambda params: torch.optim.SGD(params, lr=0.05, momentum=0.9)),
     "closure_adamw": lambda: Closure(lambda params: torch.optim.AdamW(params, lr=0.01)),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import torch
-from tests.agent.probe.loops.loop import Loop, Truth, norm_of
+from tests.agent.probe.loops.loop import Loop, Truth, lrs_of, norm_of
 from torch.nn import functional
 
 
@@ -107,3 +108,51 @@ class InBackward(Loop):
         value, self.squares = loss.item(), 0.0
         loss.backward()
         self.truth.append(Truth(value, math.sqrt(self.squares), (0.05,) * len(self.params)))
+
+
+class GroupByGroup(Loop):
+    """One optimizer, stepped once for each of its groups with the others hidden, as DeepSpeed's ZeRO does."""
+
+    def prepare(self) -> None:
+        last = list(self.model[2].parameters())
+        groups: list[dict[str, Any]] = [
+            {"params": [*self.model[0].parameters()]},
+            {"params": [*last[:1]], "lr": 0.004},
+            {"params": last[1:]},
+        ]
+        self.optimizer = torch.optim.Adam(groups, lr=0.001)
+
+    def round(self) -> None:
+        self.optimizer.zero_grad()
+        loss = self.loss()
+        loss.backward()
+        self.note(loss)
+        groups = self.optimizer.param_groups
+        for group in groups:
+            self.optimizer.param_groups = [group]
+            self.optimizer.step()
+        self.optimizer.param_groups = groups
+
+
+class SteppedTwice(Loop):
+    """Two steps with the same gradients."""
+
+    def round(self) -> None:
+        super().round()
+        self.optimizer.step()
+
+
+class Shared(Loop):
+    """Two optimizers that step together, and both have the last layer."""
+
+    def prepare(self) -> None:
+        self.optimizer = torch.optim.Adam(self.params, lr=0.001)
+        self.second = torch.optim.SGD(self.model[2].parameters(), lr=0.004)
+
+    def round(self) -> None:
+        self.optimizer.zero_grad()
+        loss = self.loss()
+        loss.backward()
+        self.truth.append(Truth(loss.item(), norm_of(self.params), lrs_of(self.optimizer, self.second)))
+        self.optimizer.step()
+        self.second.step()

@@ -12,8 +12,6 @@ from torch.nn import functional
 class Sparse(Loop):
     """An embedding with sparse gradients."""
 
-    norm_known = False
-
     def prepare(self) -> None:
         self.model = torch.nn.EmbeddingBag(32, 4, sparse=True, mode="sum")
         self.words = torch.randint(0, 32, (256, 5), generator=torch.Generator().manual_seed(1))

@@ -103,7 +103,7 @@ class Rounds:
         A script that makes a new optimizer for each episode has one series: the number of one that is gone is free.
         """
         self.met += 1
-        if self._joined and self.step < 0:
+        if self.step < 0:
             self._count_on(optimizer)
         for number, other in enumerate(self.stepping):
             if other.ref() is None:
@@ -122,7 +122,7 @@ class Rounds:
         seen.columns = self._rows.lr_columns(seen.number, len(optimizer.param_groups))
 
     def _count_on(self, optimizer: Any) -> None:
-        """The job is under way: go on from where it is by its optimizer's own count, where that is in host memory.
+        """Go on from where a job is that is under way or was resumed, by its optimizer's own count in host memory.
 
         All ranks of a job have the same there, whichever step each of them was entered at.
         """
@@ -130,8 +130,10 @@ class Rounds:
         counts = [peek(state["step"]) for state in states if "step" in state]
         known = [count for count in counts if count is not None and 0 < count < _MOST_STEPS]
         if known:
-            self._first = self.torn = int(max(known))
+            self._first = int(max(known))
             self.step = self._opened = self._first - 1
+            if self._joined:
+                self.torn = self._first
 
     def _goes_on(self, seen: Seen, gathered: Optional[Gathered]) -> bool:
         """Whether this step belongs to the round of the step before it: there was no backward between the two."""

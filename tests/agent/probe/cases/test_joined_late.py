@@ -47,6 +47,22 @@ def test_steps_go_on_from_the_optimizers_own_count(receiver: Any, start: Callabl
     assert [row.get("loss") for row in rows] == [None, loop.truth[8].loss, loop.truth[9].loss]
 
 
+def test_a_job_that_was_resumed_goes_on_from_there_and_its_first_round_is_whole(
+    receiver: Any, start: Callable[..., Any]
+) -> None:
+    before = Counting()
+    for _ in range(7):
+        before.round()
+    start(way_in="run")
+    loop = Counting()
+    loop.optimizer.load_state_dict(before.optimizer.state_dict())
+    loop.round()
+    loop.round()
+    rows = receiver.take().rows
+    assert [row["step"] for row in rows] == [7, 8]
+    assert [row["loss"] for row in rows] == [truth.loss for truth in loop.truth]
+
+
 @pytest.mark.parametrize("count", ["x", float("nan"), float("inf"), -3.0, 1e300, None, torch.zeros(2)])
 def test_a_count_that_is_none_is_not_believed(receiver: Any, start: Callable[..., Any], count: Any) -> None:
     loop = Loop()

@@ -46,7 +46,9 @@ def _recommended(results: Entry, half: str) -> str:
 
 def _closed(results: Entry, half: str) -> str:
     policies = results["counterfactual"][half]["policies"]
-    others = {n: f[CAP]["closed"] or 0.0 for n, f in policies.items() if n not in ("nothing", "Steersman")}
+    others = {
+        n: f[CAP]["closed"] or 0.0 for n, f in policies.items() if n != "nothing" and not n.startswith("Steersman")
+    }
     best = max(others, key=lambda n: others[n])
     f = policies["Steersman"][CAP]
     low, high = f["clusters"]

@@ -130,7 +130,7 @@ def measure(
     alone = _arrived(heard, case, "rows", made)
     if whole.norms != made:
         raise MeasureError(f"{whole.norms} norms of {made} arrived: {_NOTHING}")
-    if alone.norms > blocks:  # the very first step of each has one
+    if alone.norms > blocks:  # the very first step of a new optimizer has one
         raise MeasureError(f"{alone.norms} norms arrived where none was to be taken: {_NOTHING}")
     return Overhead(
         case=case.name,

@@ -260,8 +260,8 @@ def _counterfactual(entry: Entry) -> list[str]:
         "of the schedule on the same batches. *Regret closed* is the share of the mean excess over the best learning "
         "rate's end that goes, each regret held between 0 and 1 nat because a few runs that break would decide it "
         "all. Helped and harmed mean by more than 0.05 nats at the end against doing nothing. Steersman acts as the "
-        "daemon does under the policy *auto* with its default limits, without its probation; *wide limits* are those of an "
-        "owner who allows a total factor within 1/64 and 64 and six adjustments, 100 steps apart.",
+        "daemon does under the policy *auto* with its default limits, without its probation; *wide limits* are those "
+        "of an owner who allows a total factor within 1/64 and 64 and six adjustments, 100 steps apart.",
         "",
     ]
     for name, words in (("pairs", "pairs of task and optimizer"), ("seeds", "seeds")):

@@ -12,8 +12,6 @@ from tests.rules.readers.written import (
 
 from steersman.rules.readers import Wishes, read_runs
 
-LOGS = Path(__file__).parent / "logs"
-
 
 def write(path: Path, text: str) -> Path:
     path.write_text(text, encoding="utf-8")

@@ -96,12 +96,12 @@ def _thinned(report: Entry) -> str:
 def _fixed(entry: Entry) -> list[str]:
     f = entry["report"]
     return [
-        f"`python -m benchmarks.probe_fixed`, {_where(entry)}. An optimizer and a backward that do nothing, so that "
+        f"`python -m benchmarks.probe_fixed`, {_where(entry)}. A backward and an optimizer that do nothing, so that "
         "the probe's code is warm and alone: a real loop, above, pays two to four times as much for the same.",
         "",
         "| part | µs (median) | least |",
         "|---|---|---|",
-        f"| a row, from the hooks to the agent's memory, a step | {f['step_us']:.1f} | {f['step_least_us']:.1f} |",
+        f"| a row, from backward to the agent's memory, a step | {f['step_us']:.1f} | {f['step_least_us']:.1f} |",
         f"| the patch on `backward`, a call | {f['backward_us']:.1f} | {f['backward_least_us']:.1f} |",
         f"| norm and direction besides, a step | {f['norm_us']:.1f} | {f['norm_least_us']:.1f} |",
     ]

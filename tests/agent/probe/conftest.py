@@ -14,6 +14,7 @@ import torch
 
 from steersman.agent.probe import ProbeConfig, current, install, packet
 from steersman.agent.probe.probe import Probe
+from steersman.agent.probe.steps import Steps
 
 
 class Receiver:
@@ -73,7 +74,7 @@ class Receiver:
         return [body for what, body in self.take().messages if what == kind]
 
     def command(self, counter: int = 1, over_steps: int = 0, expires_in: float = 600.0, **overlay: float) -> str:
-        """Send a COMMAND; the probe looks at it some 10 ms later, at a step."""
+        """Send a COMMAND; the probe looks at it at its next step."""
         self.take()
         identity = f"adjustment-{counter}"
         body = {
@@ -94,6 +95,14 @@ class Receiver:
             connection.close()
         self._connections.clear()
         self._server.close()
+
+
+@pytest.fixture(autouse=True)
+def _listens_at_every_step() -> Iterator[None]:
+    # Not by monkeypatch: what a test breaks by that has to be whole again before its probes are closed.
+    Steps.listen_every, before = -1, Steps.listen_every
+    yield
+    Steps.listen_every = before
 
 
 @pytest.fixture(autouse=True)

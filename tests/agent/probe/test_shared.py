@@ -24,12 +24,7 @@ def row(step: int, seq: int, schema: int, values: tuple[float, ...]) -> bytes:
 
 
 def put(outbox: Outbox, record: bytes) -> bool:
-    at = outbox.room(len(record))
-    if not at:
-        return False
-    outbox.memory[at : at + len(record)] = record
-    outbox.publish()
-    return True
+    return outbox.put(record)
 
 
 @given(st.lists(st.one_of(st.integers(1, 9000), st.none()), max_size=80))
@@ -135,7 +130,7 @@ def send(channel: Channel, step: int, schema: int = 0, values: tuple[float, ...]
     message = row(step, channel.next_seq, schema, values)
     box = channel.straight
     if box is not None and (at := box.room(len(message))):
-        box.memory[at : at + len(message)] = message
+        box.memory[at : at + 8 + len(message)] = len(message).to_bytes(8, "little") + message
         box.publish()
         channel.next_seq += 1
         return True

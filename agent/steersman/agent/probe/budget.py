@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, NamedTuple, Sequence, Tuple
+from typing import List, NamedTuple, Sequence, Tuple
 
 WINDOW = 200
 _WIDEST = 1024
@@ -51,11 +51,15 @@ class Budget:
         return self._judge() if len(notes) >= WINDOW else ()
 
     def _judge(self) -> List[Gap]:
-        seconds, total, alone, kinds = zip(*self._notes)
-        self._notes.clear()
-        steps = sorted(seconds)
+        notes = self._notes
+        steps = sorted([note[0] for note in notes])
         allowed = max(self._fraction * steps[len(steps) // 2], self._floor) * 1e9
-        mean, rows = _mean(total, kinds), _mean(alone, kinds)
+        mean = rows = 0.0
+        for kind in {note[3] for note in notes}:
+            same = [note for note in notes if note[3] == kind]
+            mean += _middle([note[1] for note in same]) * len(same) / len(notes)
+            rows += _middle([note[2] for note in same]) * len(same) / len(notes)
+        notes.clear()
         gaps: List[Gap] = []
         if rows > allowed:
             if self.rows_every < _WIDEST:
@@ -72,13 +76,6 @@ class Budget:
             self.norm_every //= 2
             gaps.append(_gap("norm_thinned", "norm and direction", self.norm_every, mean, allowed))
         return gaps
-
-
-def _mean(costs: Sequence[int], kinds: Sequence[int]) -> float:
-    apart: Dict[int, List[int]] = {}
-    for cost, kind in zip(costs, kinds):
-        apart.setdefault(kind, []).append(cost)
-    return sum(_middle(same) * len(same) for same in apart.values()) / len(costs)
 
 
 def _middle(costs: List[int]) -> float:

@@ -11,7 +11,7 @@ from .gathered import Clip, Gathered, Validation
 from .graph import DIVIDING, descends, divided_by
 from .origin import mark, origin, origin_of
 from .placement import Share, share_of
-from .ring import HostRing, peek
+from .ring import HostRing, peek, read
 
 if TYPE_CHECKING:
     from .provenance import Inquiry
@@ -63,21 +63,27 @@ class Capture:
         me = _thread()
         mine = self.threads.get(me)
         if mine is None:
-            if len(self.threads) >= _MOST_THREADS:
-                # Threads that never step, or are gone.
-                self.threads.clear()
-                self._callers.clear()
+            self._make_room()
             mine = self.threads[me] = Gathered()
         return mine
 
+    def _make_room(self) -> None:
+        if len(self.threads) >= _MOST_THREADS:
+            # Threads that never step, or are gone.
+            self.threads.clear()
+            self._callers.clear()
+
     def backward(self, tensors: Any, with_gradient: bool) -> None:
         """Backward was called on these tensors."""
-        loss = self.threads.get(_thread())
+        threads, me = self.threads, _thread()
+        loss = threads.get(me)
         if loss is None:
-            loss = self._mine()
+            if threads:
+                self._make_room()
+            loss = threads[me] = Gathered()
             if not with_gradient and type(tensors) is torch.Tensor and tensors.is_cpu and tensors.numel() == 1:
                 # What most rounds are: one loss, in host memory.
-                number = peek(tensors)
+                number = read(tensors)
                 loss.calls = 1
                 if number is not None:
                     loss.total = number

@@ -254,11 +254,7 @@ class Channel:
         outbox = self._outbox
         if outbox is None:
             return self._put(row)
-        at = outbox.room(len(row))
-        if at:
-            outbox.memory[at : at + len(row)] = row
-            outbox.publish()
-        return bool(at)
+        return outbox.put(row)
 
     def _put(self, message: bytes) -> bool:
         sock = self._sock

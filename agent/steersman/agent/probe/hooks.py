@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Any, Callable, Dict, List
 
-import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from .compiling import COMPILING, compiler_flags
 from .guard import Guard
 from .overlay import Overlay
 from .ring import HostRing, peek
@@ -141,10 +141,10 @@ def _around(hooks: Hooks, seen: Seen, steps: Steps, overlay: Overlay, guard: Gua
     job's own tensors have just been.
     """
     frame_of: Callable[[int], Any] = sys._getframe
-    compiling = torch.compiler.is_compiling
+    flags = compiler_flags()
 
     def before(optimizer: Any, args: Any, kwargs: Any) -> Any:
-        if hooks.closed or guard.off or compiling():
+        if hooks.closed or guard.off or flags[COMPILING]:
             return None
         try:
             return steps.before(seen, optimizer, args, kwargs, frame_of(1))
@@ -153,7 +153,7 @@ def _around(hooks: Hooks, seen: Seen, steps: Steps, overlay: Overlay, guard: Gua
             return None
 
     def after(optimizer: Any, args: Any, kwargs: Any) -> None:
-        if compiling():
+        if flags[COMPILING]:
             return
         try:
             if hooks.closed or guard.off:

@@ -61,15 +61,15 @@ class Row(NamedTuple):
     values: Tuple[float, ...]
 
 
-def row_struct(columns: int) -> struct.Struct:
-    r"""The layout of a row with so many columns: compile once, pack for every step.
+def row_struct(columns: int, before: str = "") -> struct.Struct:
+    r"""The layout of a row with so many columns, and of what stands before it: compile once, pack for every step.
 
     >>> row_struct(2).pack(ROW, VERSION, 0, 1, 0, 0.0, 0b01, 2.5, 0.0)[:2]
     b'\\x03\\x01'
     """
     if not 0 <= columns <= MAX_COLUMNS:
         raise PacketError(f"a row has at most {MAX_COLUMNS} columns, not {columns}")
-    return struct.Struct(ROW_HEAD.format + f"{columns}d")
+    return struct.Struct(f"<{before}{ROW_HEAD.format[1:]}{columns}d")
 
 
 def unpack_row(packet: bytes) -> Row:

@@ -57,7 +57,7 @@ class PlainSteps(Steps):
         if self.claims.setdefault("step", running) is not running:
             self._overlaps(self.claims.get("step"))
             return None
-        if began - self._listened > 10_000_000:
+        if began - self._listened > self.listen_every:
             self._listened = began
             self._listen()
             if self._orders.open or self._plain is not seen:

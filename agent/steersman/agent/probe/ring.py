@@ -126,7 +126,12 @@ def peek(value: Any) -> Optional[float]:
     """The number in a Python number or in a scalar tensor in host memory; None where it cannot be read so."""
     if not isinstance(value, torch.Tensor):
         return float(value) if isinstance(value, (int, float)) else None
-    if not value.is_cpu or value.numel() != 1 or value.is_neg():
+    return read(value) if value.is_cpu and value.numel() == 1 else None
+
+
+def read(value: torch.Tensor) -> Optional[float]:
+    """As `peek`, of a tensor that is known to be one number in host memory."""
+    if value.is_neg():
         return None
     try:
         address = value.data_ptr()

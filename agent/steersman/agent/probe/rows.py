@@ -33,7 +33,7 @@ _ROW, _VERSION = packet.ROW, packet.VERSION
 _LAST_LR = 56
 
 Layout = Tuple[int, int, Any, Any, int]
-"""How rows are packed: number of columns, id of their schema, `pack`, `pack_into`, size in bytes."""
+"""How rows are packed: columns, id of their schema, `pack`, `pack_into` behind the length, size in bytes without it."""
 
 
 class Row:
@@ -340,9 +340,8 @@ class Rows:
         channel = self._channel
         box = channel.straight
         if box is not None and (at := box.room(size)):
-            pack_into(
-                box.memory, at, _ROW, _VERSION, schema, channel.next_seq, row.step, row.time, row.present, *numbers
-            )
+            head = (size, _ROW, _VERSION, schema, channel.next_seq, row.step, row.time, row.present)
+            pack_into(box.memory, at, *head, *numbers)
             box.publish()
             channel.next_seq += 1
         else:
@@ -356,7 +355,8 @@ class Rows:
         struct = packet.row_struct(len(columns))
         # One object, so that a thread that is just sending has all of the old one or all of the new one.
         # Declared first: what interrupts us in between must not leave rows whose columns nobody was told.
-        layout = (len(columns), self._layout[1] + 1, struct.pack, struct.pack_into, struct.size)
+        behind_length = packet.row_struct(len(columns), "Q")
+        layout = (len(columns), self._layout[1] + 1, struct.pack, behind_length.pack_into, struct.size)
         self._channel.declare(layout[1], packet.schema(layout[1], columns))
         self._layout = layout
         return layout

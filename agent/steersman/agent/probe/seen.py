@@ -6,6 +6,7 @@ import weakref
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import torch
+from torch.utils.hooks import RemovableHandle
 
 from .direction import Direction
 from .effect import effect_of
@@ -28,8 +29,8 @@ class Seen:
     """
 
     __slots__ = (
-        "_ring", "captured", "columns", "count", "cuda", "direction", "handles", "judgement", "memory", "norm",
-        "norms", "number", "places", "post_id", "pre_id", "ref", "shards",
+        "_hooked", "_ring", "captured", "columns", "count", "cuda", "direction", "handles", "judgement", "memory",
+        "norm", "norms", "number", "places", "post_id", "pre_id", "ref", "shards",
     )  # fmt: skip
 
     def __init__(self, optimizer: Any, ring: HostRing, forget: Optional[Callable[[], None]] = None) -> None:
@@ -59,6 +60,7 @@ class Seen:
         self._ring = ring
         self.handles: List[Any] = []
         self.pre_id = self.post_id = -1
+        self._hooked = -1
 
     def place(self, group: Any) -> int:
         """Which of its groups that is, whatever list it stands in: told by the address of its first parameter."""
@@ -101,8 +103,12 @@ class Seen:
     def outermost(self, optimizer: Any) -> None:
         """Make our pre-hook the last and our post-hook the first of the instance's.
 
-        Called from the global pre-hook, before torch walks the instance's hooks.
+        Called from the global pre-hook, before torch walks the instance's hooks. While nobody has hooked anything
+        anywhere since it was last seen to, their order is as it was.
         """
+        if self._hooked == RemovableHandle.next_id:
+            return
+        self._hooked = RemovableHandle.next_id
         pre = optimizer._optimizer_step_pre_hooks
         if next(reversed(pre), None) != self.pre_id and self.pre_id in pre:
             pre.move_to_end(self.pre_id)

@@ -41,16 +41,17 @@ class Outbox:
         descriptor: of the memory; belongs to this object from here on.
 
     Attributes:
-        memory: where records are packed, at what `room` returned.
+        memory: where records are packed, at what `room` returned: the length as eight bytes, and the record.
     """
 
-    __slots__ = ("_next", "_words", "_written", "descriptor", "memory")
+    __slots__ = ("_free", "_next", "_words", "_written", "descriptor", "memory")
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
         self.memory = mmap.mmap(descriptor, SIZE)
         self._words = memoryview(self.memory).cast("Q")
         self._written = self._next = 0
+        self._free = _ROOM  # up to where it was free when that was last looked at
 
     @classmethod
     def make(cls) -> Outbox:
@@ -70,22 +71,31 @@ class Outbox:
             raise
 
     def room(self, size: int) -> int:
-        """Where to pack a record of so many bytes; 0 where there is no room. Nobody sees it before `publish`."""
-        words, written = self._words, self._written
+        """Where to pack a record of so many bytes, behind its length; 0: no room. Nobody sees it before `publish`."""
+        written = self._written
         need = 8 + (size + 7 & -8)
         at = written % _ROOM
-        skipped = 0
-        if at + need > _ROOM:
-            skipped = _ROOM - at
+        skipped = _ROOM - at if at + need > _ROOM else 0
         end = written + skipped + need
-        if end - words[_TAKEN] > _ROOM:
-            return 0
+        if end > self._free:
+            # The reader's counter is in its own core's cache, and is asked for no more often than it has to be.
+            self._free = self._words[_TAKEN] + _ROOM
+            if end > self._free:
+                return 0
         if skipped:
-            words[(_HEAD + at) >> 3] = _BACK
+            self._words[(_HEAD + at) >> 3] = _BACK
             at = 0
-        words[(_HEAD + at) >> 3] = size
         self._next = end
-        return _HEAD + at + 8
+        return _HEAD + at
+
+    def put(self, record: bytes) -> bool:
+        """Write a record that is packed already; whether there was room."""
+        at = self.room(len(record))
+        if at:
+            self._words[at >> 3] = len(record)
+            self.memory[at + 8 : at + 8 + len(record)] = record
+            self.publish()
+        return bool(at)
 
     def publish(self) -> None:
         """The record that `room` was asked for stands there whole."""

@@ -43,7 +43,10 @@ class Steps(Gradients):
         claims: under "step" the step that is being made, or one that ended with an exception and is not healed yet; a
             thread that finds another's there leaves its own step alone.
         in_backward: whether an optimizer has stepped inside a backward.
+        listen_every: nanoseconds between two looks at what the agent says.
     """
+
+    listen_every = 50_000_000
 
     def __init__(
         self,
@@ -109,7 +112,7 @@ class Steps(Gradients):
             return None
         if seen.number < 0:
             self.meet(seen, optimizer)
-        if began - self._listened > 10_000_000:
+        if began - self._listened > self.listen_every:
             self._listened = began
             self._listen()
         self._made += 1

@@ -137,6 +137,7 @@ class Panel(Saved):
     def clock(self, step: int, time: float) -> int:
         """Take a row's step and time; returns how many steps it stands for, and begins a regime after a restart."""
         before, self.step, self.time = self.step, step, time
+        self.bursting = False
         self.regime.tick()
         taken = step - before if before >= 0 else 1
         if self.entered < 0 or self.regime.points == 2:
@@ -202,7 +203,6 @@ class Panel(Saved):
                 if self.bursting and z > 6.0 and level - location > 0.1 and not scale.affine:
                     # Losses alone may have heavy tails without anything being wrong.
                     self.spikes.spiked(self.regime.points)
-        self.bursting = False
         self.drawup.update(level)
         if self.recovery.active:
             self.recovery.update(self.drawup.fast.mean)

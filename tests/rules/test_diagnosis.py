@@ -59,15 +59,46 @@ def test_too_high_is_said_in_words_with_a_value_below_and_a_cut() -> None:
     assert diagnosis.onset_step < 100
 
 
-def test_too_low_is_raised_by_no_more_than_four() -> None:
-    engine = Engine(PACK, JobFacts("AdamW"))
-    engine.feed(s.job(s.falling(400, power=0.05), lr=1e-5, c=0.4, r=0.0003))
+@pytest.mark.parametrize(
+    ("steps", "c", "known", "most"),
+    [
+        (400, 0.4, True, 16.0),
+        (400, 0.2, True, 4.0),
+        (400, 0.4, False, 4.0),
+        (400, 0.2, False, 2.0),
+        (700, 0.4, True, 2.0),
+    ],
+)
+def test_how_far_too_low_is_raised(steps: int, c: float, known: bool, most: float) -> None:
+    """Further where steps agree, where what was learned speaks as well, and early: late it is one small step."""
+    engine = Engine(PACK, JobFacts("AdamW", joined=not known))
+    engine.feed(s.job(s.falling(steps, power=0.05), lr=1e-5, c=c, r=0.0003))
     diagnosis = engine.diagnose()
     assert diagnosis.verdict is Verdict.LR_TOO_LOW
     assert diagnosis.recommended_lr is not None
     assert diagnosis.recommended_lr.value > 1e-4
     assert diagnosis.prescription is not None
-    assert diagnosis.prescription.value == 4.0
+    assert diagnosis.prescription.value == most
+
+
+def test_how_far_a_broken_job_is_cut() -> None:
+    """At once, but for one that breaks in its warm-up: weights that were blown up need long steps to come back."""
+    blown = 2.3 * np.exp(0.05 * np.arange(60))
+    for lr, least in ((0.3, 1 / 16), (0.3 * np.arange(1, 61) / 60, 0.35)):
+        engine = Engine(PACK, JobFacts("AdamW"))
+        engine.feed(s.job(blown, lr=lr, c=-0.2, r=0.3))
+        prescription = engine.diagnose().prescription
+        assert prescription is not None
+        assert prescription.value == least
+
+
+def test_a_job_that_has_learned_much_is_cut_by_a_step() -> None:
+    loss = np.r_[4.0 * np.exp(-np.arange(40) * 0.06), 0.5 * np.exp(0.1 * np.arange(60))]
+    engine = Engine(PACK, JobFacts("AdamW"))
+    engine.feed(s.job(loss, lr=0.3, c=-0.2, r=0.3))
+    prescription = engine.diagnose().prescription
+    assert prescription is not None
+    assert prescription.value == 0.5
 
 
 def test_weights_that_are_no_numbers_get_a_value_but_no_adjustment() -> None:

@@ -21,6 +21,12 @@ Value = float | bool | None
 AFFINE_RISE = 3.0
 """Where a loss that is not always positive stands so far above its best, nobody can say that it is healthy."""
 
+RAISE = 2.0
+"""What a rate that is too low is raised by late in a run; earlier more."""
+
+LEARNED = 1.0
+"""A loss that fell by so many nats is that of a job that works."""
+
 SHORT = 30
 """Points below which nothing is said of a job in which nothing fires."""
 
@@ -216,19 +222,13 @@ class Diagnostician:
             share = values["lr_share"]
             if factor <= 1.0 or (share is not None and share < COME_DOWN):
                 return None  # small steps late in a schedule are meant
-            c, t, step = values["c"], values["t_c"], values["step"]
-            early = step is not None and step < 0.5 * float(values["horizon"] or 1000.0)
-            bold = early and c is not None and t is not None and c > 0.25 and t > 5.0
-            factor = min(factor, 4.0 if bold else 2.0)
+            factor = min(factor, _raise(values))
         elif factor >= 1.0:
             return None  # the schedule has come down to it by itself
         elif any(word in self.facts.optimizer.lower() for word in _SELF_DECAYING):
             return None
-        elif all(a.severity != Severity.CRITICAL.value for a in behind):
-            # A job that is not broken is moved by one step and then looked at again.
-            factor = max(factor, 0.5)
         else:
-            factor = max(factor, 1.0 / 16.0)
+            factor = max(factor, _cut(values, behind))
         return Prescription(
             kind=PrescriptionKind.SCALE,
             value=factor,
@@ -244,6 +244,34 @@ class Diagnostician:
     def load(self, state: dict[str, Any]) -> None:
         """Take back what `state` gave."""
         self.memory.load(state["memory"])
+
+
+def _raise(values: Mapping[str, Value]) -> float:
+    """How far a rate that is too low is raised at once.
+
+    Early in a run there is time to look again, and the stronger the steps agree the further it is to where they no
+    longer do. A rate that nothing learned speaks of is raised as the pilot did: 2, or 4.
+    """
+    c, t, step = values["c"], values["t_c"], values["step"]
+    if step is None or step >= 0.5 * float(values["horizon"] or 1000.0):
+        return RAISE
+    bold = c is not None and t is not None and c > 0.25 and t > 5.0
+    if values["octaves"] is None:
+        return 2.0 * RAISE if bold else RAISE
+    return 8.0 * RAISE if bold else 2.0 * RAISE
+
+
+def _cut(values: Mapping[str, Value], behind: Sequence[Alarm]) -> float:
+    """The least that a rate that is too high is multiplied with at once.
+
+    A job that is not broken is moved by one step and then looked at again, and so is one that is but has learned much:
+    it works, if badly. One that breaks in its warm-up may be over the worst by itself: of those of the tuning half that
+    were cut to a sixteenth there more were harmed.
+    """
+    fell = values["fell"]
+    if all(alarm.severity != Severity.CRITICAL.value for alarm in behind) or (fell is not None and fell > LEARNED):
+        return 0.5
+    return 0.35 if values["warmup"] else 1.0 / 16.0
 
 
 def _rank(verdict: Verdict) -> int:

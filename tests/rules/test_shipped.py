@@ -121,3 +121,12 @@ def test_without_a_direction_no_rate_is_blamed_for_a_flat_loss(rule: str) -> Non
     assert "lr_high_stalled" not in found
     assert "lr_low" not in found
     assert "lr_high" not in found
+
+
+def test_a_loss_of_two_hundred_times_its_level_is_a_spike_however_widely_losses_scatter() -> None:
+    """Four standard deviations, because small losses scatter over decades; five nats all the same."""
+    scatter = np.random.default_rng(2).uniform(-2.1, 2.1, 400)
+    loss = 0.1 * np.exp(scatter)
+    assert "spike" not in fired(s.job(loss))
+    loss[300] = 0.1 * np.exp(5.3)
+    assert fired(s.job(loss))["spike"] is Severity.INFO

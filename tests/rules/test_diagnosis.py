@@ -63,7 +63,7 @@ def test_too_high_is_said_in_words_with_a_value_below_and_a_cut() -> None:
     ("steps", "c", "known", "most"),
     [
         (400, 0.4, True, 16.0),
-        (400, 0.2, True, 4.0),
+        (400, 0.2, True, 2.0),
         (400, 0.4, False, 4.0),
         (400, 0.2, False, 2.0),
         (700, 0.4, True, 2.0),

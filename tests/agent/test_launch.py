@@ -243,7 +243,9 @@ async def test_children_are_watched_and_two_in_one_job_are_told_apart(
     assert daemon.order_broken == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2]
+)
 async def test_signals_reach_the_command_and_end_run_with_it(
     home: Home, daemon: FakeTelemetry, number: signal.Signals, until: Until
 ) -> None:

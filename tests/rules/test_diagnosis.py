@@ -262,3 +262,12 @@ def test_where_a_log_begins_tells_whether_the_job_did(first: int, every: int, jo
     columns = {"loss": Column.full(np.full(n, 2.0))}
     engine.feed(Samples(first + every * np.arange(n), np.zeros(n), columns))
     assert engine.features()["joined"] == joined
+
+
+def test_what_is_only_likely_is_said_and_not_prescribed() -> None:
+    engine = Engine(PACK, JobFacts("AdamW"))
+    engine.feed(s.job(s.falling(400, power=0.35), c=0.05, r=0.007))
+    diagnosis = engine.diagnose()
+    assert diagnosis.rules == ("lr_low_likely",)
+    assert diagnosis.recommended_lr is not None
+    assert diagnosis.prescription is None

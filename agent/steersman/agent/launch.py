@@ -24,7 +24,7 @@ from steersman.agent.paths import Places, private
 from steersman.agent.probe import packet
 from steersman.agent.start import ensure_agent
 
-FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 DURABLE_PATIENCE = 10.0
 UNREACHABLE_PATIENCE = 1.0
 # Modules that start others: what follows them names the job.
@@ -302,7 +302,8 @@ class Launcher:
             waited = time.monotonic() - began
             if waited >= DURABLE_PATIENCE or (not reply.get("connected") and waited >= UNREACHABLE_PATIENCE):
                 break
-            if signal.sigtimedwait(FORWARDED, 0.05) is not None:
+            got = signal.sigtimedwait(FORWARDED, 0.05)
+            if got is not None and got.si_signo not in (signal.SIGUSR1, signal.SIGUSR2):
                 break  # whoever is in a hurry need not wait for us
             reply = self._query() or {**reply, "connected": False}
         return reply

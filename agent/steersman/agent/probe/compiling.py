@@ -22,6 +22,6 @@ def compiler_flags() -> Dict[str, Any]:
     >>> compiler_flags()[COMPILING]
     False
     """
-    there = vars(torch.compiler)
+    there: Dict[str, Any] = torch.compiler.__dict__
     read = getattr(torch.compiler.is_compiling, "__code__", None)
     return there if COMPILING in there and COMPILING in getattr(read, "co_names", ()) else _Asked()

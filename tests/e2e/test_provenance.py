@@ -37,7 +37,7 @@ SCRIPT = """
     while not os.path.exists(sys.argv[1]):
         train()
         rounds += 1
-        if rounds % 2:  # in every round it would be a part of training
+        if rounds % 5 == 1:  # in every round, or every one of which there is a row, it would be a part of training
             validate()
         time.sleep(0.002)
 """

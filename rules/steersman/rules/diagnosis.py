@@ -253,7 +253,8 @@ def _raise(values: Mapping[str, Value]) -> float:
     early = step is not None and step < 0.5 * float(values["horizon"] or 1000.0)
     if not early or c is None or t is None or c <= 0.25 or t <= 5.0:
         return 2.0
-    return 4.0 if values["octaves"] is None else 16.0
+    octaves = values["octaves"]
+    return 16.0 if octaves is not None and octaves < -0.5 else 4.0
 
 
 def _cut(values: Mapping[str, Value], behind: Sequence[Alarm]) -> float:

@@ -118,6 +118,10 @@ def test_an_operator_halves_the_lr_and_gives_it_back(stack: Stack, train: Path) 
     assert applied
     assert applied[0]["ranks"]["0"]["lr"]
     assert all(e["by"].startswith("operator") for e in entries[:1])
+    wait_for(
+        "the ramp being over, as the daemon sees it",
+        lambda: stack.json("ledger", "show", "hand")["entries"][-1]["state"] in ("probation", "kept"),
+    )
     stack.json("adjust", "hand", "release", "--yes")
     wait_for("its own LR again", lambda: (j := stack.job("hand")) and j["lr"] == 0.01 and j["total_factor"] == 1.0)
     stack.json("adjust", "hand", "scale", "0.5", "--yes")

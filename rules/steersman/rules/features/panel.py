@@ -373,7 +373,7 @@ class Panel(Saved):
             "nonfinite_gnorm": float(bad_grad.run) if bad_grad.points else None,
             "nonfinite_gnorm_recent": float(len(bad_grad.where)) if bad_grad.points else None,
             "rho": self.gain.ratio if self.gain.steps else None,
-            "offset": relative and trend is not None and self._offset(trend),
+            "offset": relative and self._offset(trend),
         }
         self._put_levels(out, relative)
         if trend is None:
@@ -387,10 +387,16 @@ class Panel(Saved):
         self._put_validation(out)
         return out
 
-    def _offset(self, trend: Trend) -> bool:
+    def _offset(self, trend: Trend | None) -> bool:
         # A loss with a large constant in it: that it falls is beyond doubt, and it falls by next to nothing of its
         # level. One that is stuck from the start falls as little, but nobody could tell.
-        return self.drawup.fell < 0.1 and -0.05 < trend.slope < -8.0 * trend.error
+        seen = self.drawup
+        down = -seen.above_start
+        if not 0.0 < down < 0.1 or seen.overshoot > 4.0 * down:
+            return False
+        if self.z.count >= 20 and down > self.z.scale:
+            return True
+        return trend is not None and -0.05 < trend.slope < -8.0 * trend.error
 
     def _put_levels(self, out: dict[str, Value], relative: bool) -> None:
         knee, zeros, numerics = self.knee, self.zeros, self.numerics

@@ -56,6 +56,14 @@ class NoStepError(AttachError):
     """The probe is in, but no step was made in time."""
 
 
+class PatienceError(AttachError):
+    """A process did not take the probe in time, and will not any more; it runs on untouched."""
+
+
+class EndedError(AttachError):
+    """A process ended meanwhile, by itself."""
+
+
 @dataclass(frozen=True)
 class Wish:
     """What a job is to be watched as.
@@ -179,6 +187,8 @@ class Attacher:
             PreflightError: something stands in the way of one of them; none was touched.
             DaemonUnreachableError: no daemon answers; none was touched.
             NoStepError: the probe is in, and no step was made.
+            PatienceError: a process did not take the probe in time.
+            EndedError: a process ended meanwhile.
             AttachError: a process could not be entered, or refused.
             AgentError: the agent could not be started, or has gone.
         """
@@ -186,6 +196,18 @@ class Attacher:
             report = self._preflight.look(pid)
             if not report.ok:
                 raise PreflightError(report)
+        try:
+            return self._attach(pids)
+        except EndedError:
+            raise
+        except AttachError:
+            # Of one that is ending hardly anything can be read: whatever went wrong, that is why.
+            for pid in pids:
+                if not Target(pid).alive:
+                    raise EndedError(f"process {pid} ended before the probe was in") from None
+            raise
+
+    def _attach(self, pids: Sequence[int]) -> Attached:
         with contextlib.ExitStack() as stack:
             for pid in pids:
                 stack.enter_context(_alone(self._places, pid))
@@ -240,7 +262,10 @@ class Attacher:
             until = time.monotonic() + self._wish.patience
             while not self._await_report(rank, drafts):
                 if time.monotonic() > until:
-                    raise AttachError(f"process {target.pid} did not finish importing torch; the job runs on untouched")
+                    raise PatienceError(
+                        f"process {target.pid} did not finish importing torch within {self._wish.patience:g} s; "
+                        "the job runs on untouched"
+                    )
                 time.sleep(_IMPORTING)
                 (drafts / f"{target.pid}.report").unlink()
                 rank.stopped = max(rank.stopped, self._go_in(target, self._entry(target, folder, drafts)))
@@ -249,7 +274,7 @@ class Attacher:
     def _go_in(self, target: Target, entry: Entry) -> float:
         version = target.python()
         if version is None:
-            raise AttachError(f"process {target.pid} has ended")
+            raise EndedError(f"process {target.pid} ended before the probe was in")
         try:
             return self._way(version[:2]).enter(target, entry)
         except EntryError as error:
@@ -304,12 +329,12 @@ class Attacher:
                 said_waiting = True
             if (drafts / f"{pid}.failed").exists():
                 raise AttachError(f"process {pid} can start no thread (is there a limit?); the job runs on untouched")
-            if not Target(pid).exists or Target(pid).state in ("Z", "X"):
-                raise AttachError(f"process {pid} ended before the probe was in")
+            if not Target(pid).alive:
+                raise EndedError(f"process {pid} ended before the probe was in")
             if time.monotonic() - began > hints[0][0]:
                 _, hint = hints.pop(0)
                 if not hints:
-                    raise AttachError(
+                    raise PatienceError(
                         f"process {pid} did not take the probe within {self._wish.patience:g} s, and will not "
                         "any more: its main thread waits in a call that does not return, or its step does not end"
                     )
@@ -331,8 +356,8 @@ class Attacher:
             known = known or not reply.get("settled")
             if known and (int(reply.get("samples_seen") or 0) > 0 or reply.get("settled")):
                 return self._await_name(caller, reply)
-            if not any(target.exists and target.state not in ("Z", "X") for target in targets):
-                raise AttachError("the job ended before it made another step")
+            if not any(target.alive for target in targets):
+                raise EndedError("the job ended before it made another step")
             waited = time.monotonic() - began
             if waited > 2.0 and not said:
                 said = True

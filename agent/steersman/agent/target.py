@@ -56,6 +56,11 @@ class Target:
         return after[0] if after else ""
 
     @property
+    def alive(self) -> bool:
+        """Whether it runs, or could: it is neither gone nor a zombie."""
+        return self.state not in ("", "Z", "X")
+
+    @property
     def parent(self) -> int:
         """Its parent's number; 0 where it is gone."""
         after = self._text("stat").rpartition(")")[2].split()

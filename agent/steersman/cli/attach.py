@@ -80,7 +80,9 @@ def command(
         Attacher,
         AttachError,
         DaemonUnreachableError,
+        EndedError,
         NoStepError,
+        PatienceError,
         PreflightError,
         Wish,
     )
@@ -122,6 +124,11 @@ def command(
         raise UnreachableError(str(error), "start one: steersman serve") from None
     except NoStepError as error:
         raise CommandError(str(error), f"steersman detach {pid} takes it out again") from None
+    except EndedError as error:
+        raise NotFoundError(str(error), "`steersman run -- COMMAND` watches a job from its first step on") from None
+    except PatienceError as error:
+        again = f"steersman attach {pid}{' --all' if everyone else ''} --timeout {max(2 * timeout, 10):g}"
+        raise CommandError(str(error), f"`{again}` waits longer") from None
     except AttachError as error:
         raise CommandError(str(error), f"steersman preflight {pid} says what it would take") from None
     except AgentError as error:

@@ -356,13 +356,13 @@ async def test_one_that_is_ending_ends_as_ever(home: Home, daemon: FakeTelemetry
         assert "ended" in err or "there is no process" in err
 
 
-async def test_one_that_ends_while_it_is_waited_for(home: Home, daemon: FakeTelemetry, start: Start) -> None:
+async def test_one_that_ends_while_it_is_waited_for(
+    home: Home, daemon: FakeTelemetry, start: Start, until: Until
+) -> None:
     process = await start(f"{HEAD}step()\nprint('ready', flush=True)\ntime.sleep(600)")
     attaching = asyncio.create_task(attach(home, daemon, process.pid))
     # The request lies there before the process is touched, and goes when it is given up.
-    drafts = home.root
-    while not list(drafts.rglob(f"{process.pid}.json")):
-        await asyncio.sleep(0.01)
+    await until(lambda: bool(list(home.root.rglob(f"{process.pid}.json"))))
     process.kill()
     await process.wait()
     got, _, err = await attaching

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from steersman.agent.bystander import SETTLING
 from steersman.agent.launch import job_name
 from steersman.v1 import telemetry_pb2 as pb
 
@@ -257,6 +258,49 @@ async def test_signals_reach_the_command_and_end_run_with_it(
     out, _ = await asyncio.wait_for(running.communicate(), 30)
     assert (running.returncode, out) == (9, b"got\n")
     await until(lambda: (seen := daemon.job("s")) is not None and seen.end is not None)
+
+
+COUNT = """
+import signal, sys, time
+got = []
+signal.signal(signal.SIGTERM, lambda *_: got.append(1))
+print("ready", flush=True)
+while len(got) < int(sys.argv[1]): time.sleep(0.01)
+end = time.monotonic() + 1.0
+while time.monotonic() < end: time.sleep(0.01)
+print("times", len(got), flush=True)
+"""
+
+
+@pytest.mark.parametrize("sender", ["group", "timeout", "group, and then the command alone"])
+async def test_a_signal_to_all_reaches_the_command_once(home: Home, daemon: FakeTelemetry, sender: str) -> None:
+    count = home.root / "count.py"
+    count.write_text(COUNT)
+    words = [PY, "-c", "from steersman.cli.main import main; main()", "run", "--daemon", daemon.address, "--"]
+    before = ["timeout", "600"] if sender == "timeout" else []
+    running = await asyncio.create_subprocess_exec(
+        *before,
+        *words,
+        PY,
+        str(count),
+        "2" if sender.endswith("alone") else "1",
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env=home.environ(),
+        start_new_session=True,
+    )
+    assert running.stdout is not None
+    assert await asyncio.wait_for(running.stdout.readline(), 30) == b"ready\n"
+    if sender == "timeout":
+        running.terminate()  # it signals its child, and then its group
+    else:
+        os.killpg(running.pid, signal.SIGTERM)
+    if sender.endswith("alone"):
+        await asyncio.sleep(3 * SETTLING)  # within less, both would be one signal
+        running.terminate()  # to `run` alone: it is passed on
+    times = b"times 2\n" if sender.endswith("alone") else b"times 1\n"
+    assert await asyncio.wait_for(running.stdout.readline(), 30) == times
+    await asyncio.wait_for(running.wait(), 30)
 
 
 async def test_ctrl_c_at_a_terminal_reaches_the_command_once(home: Home, daemon: FakeTelemetry) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.operators.scripted_daemon import ScriptedOperators, adjustment, job, serve
 
 from steersman.cli.agent import _why
-from steersman.cli.client import unreachable
+from steersman.cli.client import not_found, unreachable
 from steersman.cli.main import main
 from steersman.v1 import operator_pb2, types_pb2
 
@@ -248,6 +248,20 @@ def test_an_unknown_job_is_exit_code_4_with_the_name_that_comes_close(run: Run, 
     assert (code, out) == (4, "")
     assert "'char-ml'" in err
     assert "did you mean char-lm?" in err
+
+
+def test_an_unknown_name_has_each_known_one_once() -> None:
+    error = not_found("zzz", ["mnist", "mnist", "char-lm"])
+    assert error.hint == "known jobs: char-lm, mnist"
+
+
+def test_a_narrow_terminal_has_no_picture_of_the_loss(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    bars = set("▁▂▃▄▅▆▇█")
+    assert bars & set(run("jobs")[1])
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = run("jobs")
+    assert (code, bars & set(out)) == (0, set())
+    assert "char-lm" in out
 
 
 def test_an_unknown_rank_names_those_there_are(run: Run) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from steersman.agent.bystander import Bystander
 from steersman.agent.caller import Caller
 from steersman.agent.errors import AgentError, AgentUnavailableError
 from steersman.agent.inject import pack
@@ -109,6 +110,7 @@ class Launcher:
         self._said_unreachable = False
         self._granted = launch.job
         self._next_call = 0.0
+        self._bystander: Bystander | None = None
 
     def run(self) -> int:
         """Run the command to its end; its exit code, 128 + signal where one killed it.
@@ -127,16 +129,19 @@ class Launcher:
             except (PermissionError, OSError) as error:
                 self._say(f"{self._launch.command[0]}: cannot be run: {error.strerror}")
                 return 126
+            self._bystander = Bystander(FORWARDED)
             self._announce(child.pid)
             if self._caller is not None and sys.stderr.isatty():
                 # For the one who sits before it; logs of a batch system have no use for it.
                 self._say(f"watching this as {self._launch.job!r}: steersman show {self._launch.job}, or steersman top")
-            code = self._wait(child, watched)
+            code = self._wait(child, self._bystander, watched)
             self._report(code)
             return code if code >= 0 else 128 - code
         finally:
             if self._caller is not None:
                 self._caller.close()
+            if self._bystander is not None:
+                self._bystander.close()
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _prepare(self) -> dict[str, str]:
@@ -190,21 +195,34 @@ class Launcher:
         except AgentError:
             self._caller.close()
 
-    def _wait(self, child: subprocess.Popen[bytes], watched: set[signal.Signals]) -> int:
+    def _wait(self, child: subprocess.Popen[bytes], bystander: Bystander, watched: set[signal.Signals]) -> int:
         asked_at = time.monotonic() + 1.5
         while True:
             code = child.poll()
             if code is not None:
                 return code
             got = signal.sigtimedwait(watched, 0.25)
-            if got is not None and got.si_signo != signal.SIGCHLD and got.si_code != _SI_KERNEL:
-                # What comes from the terminal has gone to the whole foreground group, the child included: passing it
-                # on would be a second Ctrl-C, which many loops take as "now, without saving".
+            if got is None or got.si_signo == signal.SIGCHLD:
+                bystander.listen()
+            elif not self._has_it(child.pid, got, bystander):
                 child.send_signal(got.si_signo)
             self._tend(child.pid)
             if time.monotonic() >= asked_at:
                 asked_at = float("inf")
                 self._warn_unreachable()
+
+    def _has_it(self, pid: int, got: signal.struct_siginfo, bystander: Bystander) -> bool:
+        """Whether the command has got a signal from whoever sent it to us.
+
+        Passing it on would be a second Ctrl-C, which many loops take as "now, without saving".
+        """
+        to_all = bystander.saw(got.si_signo)
+        if got.si_code == _SI_KERNEL:
+            return True  # what comes from the terminal goes to the whole foreground group
+        try:
+            return to_all and os.getpgid(pid) == os.getpgrp()
+        except ProcessLookupError:
+            return True
 
     def _tend(self, pid: int) -> None:
         """Hear what the agent says; start another one where it has died."""

@@ -273,6 +273,7 @@ class OperatorClient:
 
 def not_found(name: str, known: list[str], message: str = "there is no job", noun: str = "jobs") -> NotFoundError:
     """An unknown name, with the known names that come close."""
+    known = list(dict.fromkeys(known))  # attempts of one job share its name
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     close += [other for other in known if name.lower() in other.lower() and other not in close][: 3 - len(close)]
     if close:

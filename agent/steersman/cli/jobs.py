@@ -31,4 +31,5 @@ def command(ended: bool, address: str, json_output: bool) -> None:
         return
     from steersman.cli.render import console, jobs_table
 
-    console().print(jobs_table(jobs))
+    screen = console()
+    screen.print(jobs_table(jobs, screen.width))

@@ -70,8 +70,9 @@ def diagnosis_text(job: views.Job) -> Text:
     return Text().append(words, SEVERITY_STYLES.get(severity, ""))
 
 
-def jobs_table(jobs: Sequence[views.Job]) -> Table:
-    """One row a job."""
+def jobs_table(jobs: Sequence[views.Job], width: int = 120) -> Table:
+    """One row a job; below a width of 100 without the picture of the loss, so that the diagnosis keeps some room."""
+    pictured = width >= 100
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for name, justify in (
         ("JOB", "left"),
@@ -82,20 +83,22 @@ def jobs_table(jobs: Sequence[views.Job]) -> Table:
         ("LR", "left"),
         ("DIAGNOSIS", "left"),
     ):
+        if not name and not pictured:
+            continue
         table.add_column(name, justify=justify, no_wrap=name != "DIAGNOSIS")  # type: ignore[arg-type]  # literals
     for job in jobs:
         diagnosis = diagnosis_text(job)
         if job.waiting_adjustments:
             diagnosis.append(f"  waits for a decision: steersman approve {job.name}", "bold yellow")
-        table.add_row(
+        cells = [
             Text(job.name, "bold"),
             Text(job.state, STATE_STYLES.get(job.state, "")),
             Text(count(job.step)),
             Text(number(job.loss)),
-            Text(sparkline(job.recent_loss, 12), "cyan"),
-            lr_text(job),
-            diagnosis,
-        )
+        ]
+        if pictured:
+            cells.append(Text(sparkline(job.recent_loss, 12), "cyan"))
+        table.add_row(*cells, lr_text(job), diagnosis)
     return table
 
 
@@ -147,7 +150,7 @@ def job_facts(job: views.Job) -> Table:
         ),
         ("policy", job.policy),
         ("step", step),
-        ("loss", Text(number(job.loss) + "  ").append(sparkline(job.recent_loss, 40), "cyan")),
+        ("loss, smoothed", Text(number(job.loss) + "  ").append(sparkline(job.recent_loss, 40), "cyan")),
     ]
     if job.val_loss is not None:
         rows.append(("val loss", number(job.val_loss)))

@@ -87,5 +87,5 @@ def _middle(costs: List[int]) -> float:
 
 def _gap(kind: str, what: str, every: int, spent: float, allowed: float) -> Gap:
     how = "every step" if every == 1 else f"every {every} steps"
-    words = f"{what} {how}: the probe spent {spent / 1e3:.0f} of {allowed / 1e3:.0f} µs a step"
+    words = f"{what} {how}: the probe took {spent / 1e3:.0f} µs a step, and {allowed / 1e3:.0f} µs are allowed"
     return Gap(kind, words, every)

@@ -271,3 +271,49 @@ def test_what_is_only_likely_is_said_and_not_prescribed() -> None:
     assert diagnosis.rules == ("lr_low_likely",)
     assert diagnosis.recommended_lr is not None
     assert diagnosis.prescription is None
+
+
+def overshooting(after: np.ndarray | None = None) -> Samples:
+    """600 steps that are long and do not agree, at a loss that stays where it is, and what comes after them."""
+    more = np.zeros(0) if after is None else after
+    n = 600 + len(more)
+    return s.job(
+        np.r_[s.stalled(600), more], lr=np.where(np.arange(n) < 240, 0.05, 0.025), c=-0.15, r=0.02, promise=0.2
+    )
+
+
+def test_a_second_cut_is_left_to_a_person_unless_the_job_breaks() -> None:
+    engine = Engine(PACK, JobFacts("AdamW"))
+    engine.feed(overshooting().rows(0, 240))
+    first = engine.diagnose()
+    assert first.verdict is Verdict.LR_TOO_HIGH
+    assert first.prescription is not None
+    engine.note_adjustment(240, 0.5)
+    engine.feed(overshooting().rows(240, 600))
+    second = engine.diagnose()
+    assert second.verdict is Verdict.LR_TOO_HIGH
+    assert second.recommended_lr is not None
+    assert second.prescription is None
+    assert any("another cut is left to a person" in words for words in second.evidence_against)
+    engine.feed(overshooting(3.0 * np.exp(0.1 * np.arange(60))).rows(600, 660))
+    third = engine.diagnose()
+    assert third.verdict is Verdict.LR_TOO_HIGH
+    assert third.prescription is not None
+
+
+@pytest.mark.parametrize("constant", [0.0, 30.0, 100.0])
+def test_a_constant_in_the_loss_hides_no_progress(constant: float) -> None:
+    """Long steps that do not agree: of the loss without a constant it is known what they bring, with one it is not."""
+    engine = Engine(PACK, JobFacts("AdamW"))
+    engine.feed(s.job(constant + s.falling(400, power=0.25), lr=0.05, c=0.0, r=0.06, weight=grown(400)))
+    assert engine.features()["offset"] == bool(constant)
+    assert (engine.diagnose().verdict is Verdict.LR_TOO_HIGH) == (not constant)
+
+
+def test_a_job_that_is_stuck_is_not_taken_for_one_with_a_constant_in_its_loss() -> None:
+    engine = Engine(PACK, JobFacts("AdamW"))
+    thrown = np.r_[np.linspace(2.35, 6.0, 12), np.linspace(6.0, 2.303, 20), s.flat(200, 2.303, 0.002)]
+    engine.feed(s.job(thrown, lr=0.05, c=0.0, r=0.06, weight=grown(len(thrown))))
+    assert engine.features()["above_start"] < 0.0
+    assert engine.features()["offset"] == 0.0
+    assert engine.diagnose().verdict is Verdict.LR_TOO_HIGH

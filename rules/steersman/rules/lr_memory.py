@@ -37,6 +37,7 @@ class LrMemory(Saved):
         stable: highest rate at which it improved undisturbed, None where it has not.
         unstable: lowest rate at which it began to break.
         cuts: how often our own hand lowered the rate.
+        cut_step: the step at which it last did.
         aim: the rate that was recommended when it was last lowered, None where none was.
         broke_after_cut: how often it broke after that, at a rate no higher than what was aimed at: a job that is still
             too hot after half the way down only shows that it was half the way.
@@ -50,13 +51,14 @@ class LrMemory(Saved):
 
     FIELDS: ClassVar[tuple[str, ...]] = (
         "stable", "unstable", "cuts", "aim", "broke_after_cut", "hot", "before", "suspect",
-        "in_warmup", "served",
+        "in_warmup", "served", "cut_step",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.stable: float | None = None
         self.unstable: float | None = None
         self.cuts = 0
+        self.cut_step = 0
         self.aim: float | None = None
         self.broke_after_cut = 0
         self.hot = False
@@ -67,10 +69,11 @@ class LrMemory(Saved):
         self.steps: dict[str, float] = {}
         self.asks: dict[str, float] = {}
 
-    def adjusted(self, factor: float, recommended: float | None = None) -> None:
-        """Our own hand moved the rate, when this one was recommended."""
+    def adjusted(self, factor: float, step: int, recommended: float | None = None) -> None:
+        """Our own hand moved the rate after a step, when this one was recommended."""
         if factor < 1.0:
             self.cuts += 1
+            self.cut_step = step
             self.aim = recommended
         self.hot = False
         self.steps.pop("ln_best", None)

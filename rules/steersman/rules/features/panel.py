@@ -394,7 +394,8 @@ class Panel(Saved):
         down = -seen.above_start
         if not 0.0 < down < 0.1 or seen.overshoot > 4.0 * down:
             return False
-        if self.z.count >= 20 and down > self.z.scale:
+        # Only from the job's own first loss on: what it was when we came, or laid a hand on it, is another matter.
+        if self.z.count >= 20 and down > self.z.scale and not self.joined and not self.adjusted:
             return True
         return trend is not None and -0.05 < trend.slope < -8.0 * trend.error
 

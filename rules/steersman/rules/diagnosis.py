@@ -109,8 +109,8 @@ class Diagnostician:
             )
         if verdict is Verdict.LR_TOO_HIGH and self._cut_before(values, behind):
             against.append(
-                "The learning rate was cut before, and the job is not broken: another cut is left to a person, for where "
-                "that was tried second cuts harmed about as many jobs as they helped."
+                "The learning rate was cut before, and the job is not broken: another cut is left to a person, for "
+                "where that was tried second cuts harmed about as many jobs as they helped."
             )
         recommended, lever = self._recommend(verdict, values, blame)
         return Diagnosis(
@@ -228,9 +228,7 @@ class Diagnostician:
             factor = min(factor, _raise(values))
         elif factor >= 1.0:
             return None  # the schedule has come down to it by itself
-        elif any(word in self.facts.optimizer.lower() for word in _SELF_DECAYING):
-            return None
-        elif self._cut_before(values, behind):
+        elif any(word in self.facts.optimizer.lower() for word in _SELF_DECAYING) or self._cut_before(values, behind):
             return None
         else:
             factor = max(factor, _cut(values, behind))
@@ -243,7 +241,7 @@ class Diagnostician:
         )
 
     def _cut_before(self, values: Mapping[str, Value], behind: Sequence[Alarm]) -> bool:
-        """Whether another cut would follow the last within half the horizon, or 1,000 steps, at a job that is not broken.
+        """Whether it was cut less than half the horizon, or 1,000 steps, ago, and is not broken.
 
         On the tuning half of the branches second cuts helped 9 of 32 jobs and harmed 5; most of what was wrong had been
         done before the first.

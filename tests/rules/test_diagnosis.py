@@ -277,9 +277,9 @@ def overshooting(after: np.ndarray | None = None) -> Samples:
     """600 steps that are long and do not agree, at a loss that stays where it is, and what comes after them."""
     more = np.zeros(0) if after is None else after
     n = 600 + len(more)
-    return s.job(
-        np.r_[s.stalled(600), more], lr=np.where(np.arange(n) < 240, 0.05, 0.025), c=-0.15, r=0.02, promise=0.2
-    )
+    lr = np.where(np.arange(n) < 240, 0.05, 0.025)
+    rows: Samples = s.job(np.r_[s.stalled(600), more], lr=lr, c=-0.15, r=0.02, promise=0.2)
+    return rows
 
 
 def test_a_second_cut_is_left_to_a_person_unless_the_job_breaks() -> None:

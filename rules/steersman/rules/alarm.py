@@ -43,6 +43,8 @@ class Alarm(Saved):
         self.checks = 0
         self.summary = ""
         self.evidence: list[list[Any]] = []
+        self._seen: Mapping[str, Value] | None = None
+        self._seen_first: Mapping[str, Value] | None = None
         self._told = tuple(dict.fromkeys((*rule.evidence, *rule.expr.names)))
         self._in_words = {name for _, name, _, _ in Formatter().parse(rule.explain) if name}
         self._wanted = tuple(dict.fromkeys((*self._told, *sorted(self._in_words))))
@@ -112,14 +114,34 @@ class Alarm(Saved):
         return clear if clear is not None else holds is not True
 
     def _see(self, values: Mapping[str, Value], step: int) -> None:
+        # Sentences and evidence are made when someone reads them; what they are made of is kept.
         self.last_step = step
-        rule = self.rule
-        # Sentences are made when someone reads them; what they are made of is kept.
-        self.evidence = [[name, float(v)] for name in self._wanted if (v := values.get(name)) is not None]
-        self.summary = _fill(rule.explain, values) if self.status != _FIRING else self.summary
+        self._seen = values
+        if self.status != _FIRING:
+            self._seen_first = values
+
+    def _settle(self) -> None:
+        """Put down what was seen last: as numbers, and, as it was before it fired, as a sentence."""
+        if self._seen is not None:
+            seen, self._seen = self._seen, None
+            self.evidence = [[name, float(v)] for name in self._wanted if (v := seen.get(name)) is not None]
+        if self._seen_first is not None:
+            first, self._seen_first = self._seen_first, None
+            self.summary = _fill(self.rule.explain, first)
+
+    def state(self) -> dict[str, Any]:
+        """See `Saved.state`."""
+        self._settle()
+        return super().state()
+
+    def load(self, state: dict[str, Any]) -> None:
+        """See `Saved.load`."""
+        super().load(state)
+        self._seen = self._seen_first = None
 
     def finding(self) -> Finding:
         """The state as others see it."""
+        self._settle()
         return Finding(
             rule=self.rule.name,
             state=FindingState(self.status),

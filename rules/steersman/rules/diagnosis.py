@@ -97,7 +97,7 @@ class Diagnostician:
         more = sentences.supporting(verdict, values, self.memory.steps)
         against = sentences.against(verdict, values)
         others = {a.rule.verdict: a for a in reversed(loud) if a.rule.verdict not in group}
-        against += [f"Another cause would be {sentences.headline(v)}: {a.summary}" for v, a in others.items()]
+        against += [f"Another cause would be {sentences.headline(v)}: {a.finding().summary}" for v, a in others.items()]
         confidence = stated(verdict, [a.severity for a in behind], len(more), len(against))
         if verdict is Verdict.NONFINITE:
             confidence = 1.0  # it is to be seen
@@ -154,7 +154,7 @@ class Diagnostician:
             evidence_for=tuple(sentences.quiet(verdict, values, panel.regime.reason, SHORT)),
             evidence_against=(
                 *(f"{name} holds, but not yet for long enough." for name in waiting),
-                *(a.summary for a in firing),
+                *(a.finding().summary for a in firing),
             ),
             would_refute=sentences.would_refute(verdict),
             lr_is_the_lever=False if verdict is Verdict.HEALTHY else None,

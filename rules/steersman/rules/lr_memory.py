@@ -44,9 +44,10 @@ class LrMemory(Saved):
         hot: whether it is broken now.
         in_warmup: whether it last broke before its warm-up was over.
         served: whether it had improved undisturbed at half the rate at which it last broke, or more.
-        asks: what the steps of a job that does not break ask of its rate, as it was before its own schedule came down.
-        steps: the last features of its steps that were still numbers, and `ln_best`, the logarithm of the rate that
-            they were judged to ask for.
+
+    `steps` and `asks` are read from the last values in which they could be: what the steps of a job that does not break
+    ask of its rate, as it was before its own schedule came down, and the logarithm of the rate that they were judged to
+    ask for, `ln_best`.
     """
 
     FIELDS: ClassVar[tuple[str, ...]] = (
@@ -66,8 +67,26 @@ class LrMemory(Saved):
         self.suspect: float | None = None
         self.in_warmup = False
         self.served = False
-        self.steps: dict[str, float] = {}
-        self.asks: dict[str, float] = {}
+        # Rules are checked far more often than anybody asks what they saw: the last values are kept until then.
+        self._steps: dict[str, float] = {}
+        self._steps_seen: Mapping[str, Value] | None = None
+        self._ln_best: float | None = None
+        self._asks: dict[str, float] = {}
+        self._asks_seen: Mapping[str, Value] | None = None
+
+    @property
+    def steps(self) -> dict[str, float]:
+        """The last features of its steps that were still numbers, with `ln_best` where that is known."""
+        if self._steps_seen is not None:
+            self._steps, self._steps_seen = _known(self._steps_seen, _STEPS), None
+        return self._steps if self._ln_best is None else {**self._steps, "ln_best": self._ln_best}
+
+    @property
+    def asks(self) -> dict[str, float]:
+        """What the steps of a job that does not break ask of its rate."""
+        if self._asks_seen is not None:
+            self._asks, self._asks_seen = _known(self._asks_seen, _ASKS), None
+        return self._asks
 
     def adjusted(self, factor: float, step: int, recommended: float | None = None) -> None:
         """Our own hand moved the rate after a step, when this one was recommended."""
@@ -76,7 +95,7 @@ class LrMemory(Saved):
             self.cut_step = step
             self.aim = recommended
         self.hot = False
-        self.steps.pop("ln_best", None)
+        self._ln_best = None
 
     def watch(self, values: Mapping[str, Value], alarms: Sequence[Alarm]) -> None:
         """After each check; of the alarms only those count that are open."""
@@ -94,19 +113,16 @@ class LrMemory(Saved):
             nonfinite = nonfinite or verdict is Verdict.NONFINITE
         if values["r_top"] is not None and not nonfinite:
             # Once the weights are no numbers their steps tell nothing: the last that did are kept.
-            best = self.steps.get("ln_best")
-            self.steps = {k: float(v) for k in _STEPS if (v := values[k]) is not None}
-            if best is not None:
-                self.steps["ln_best"] = best
+            self._steps_seen = values
         lr = values["lr"]
         octaves = values["octaves"]
         share = values["lr_share"]
         # What a job looks like late in a schedule that came down by itself says nothing of the rate it should have had.
         high = share is None or share >= COME_DOWN or bool(values["adjusted"])
         if lr is not None and lr > 0.0 and high:
-            self.asks = {k: float(v) for k in _ASKS if (v := values[k]) is not None}
+            self._asks_seen = values
         if octaves is not None and lr is not None and lr > 0.0 and high and not nonfinite:
-            self.steps["ln_best"] = math.log(lr) - octaves * math.log(2.0)
+            self._ln_best = math.log(lr) - octaves * math.log(2.0)
         if broken and not self.hot:
             self.hot = True
             self.in_warmup = values["warmup"] is True
@@ -139,5 +155,10 @@ class LrMemory(Saved):
     def load(self, state: dict[str, Any]) -> None:
         """See `Saved.load`."""
         super().load(state)
-        self.steps = dict(state["steps"])
-        self.asks = dict(state["asks"])
+        self._steps, self._steps_seen = dict(state["steps"]), None
+        self._ln_best = self._steps.pop("ln_best", None)
+        self._asks, self._asks_seen = dict(state["asks"]), None
+
+
+def _known(values: Mapping[str, Value], names: Sequence[str]) -> dict[str, float]:
+    return {name: float(value) for name in names if (value := values[name]) is not None}

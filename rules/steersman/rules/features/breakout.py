@@ -11,7 +11,8 @@ class Breakout(Saved):
     """The last two values against the highest of all before them.
 
     A run that blows up leaves its own past within a few points: three are enough to see it, where a z score needs
-    twenty to know what is usual. Two values, because one may be a bad batch.
+    twenty to know what is usual. Two values, because one may be a bad batch. (Records of a series: of n values in no
+    order the last two are above all others once in n (n - 1) / 2; Rényi 1962.)
 
     >>> b = Breakout()
     >>> for x in (0.3, 0.2, 1.2, 3.2):

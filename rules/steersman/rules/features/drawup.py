@@ -12,7 +12,8 @@ class DrawUp(Saved):
     """Smoothed loss against its best and against its first value, in nats of log-loss.
 
     `up` is the mean over some 8 points minus the lowest mean over some 32. `above_start` compares with the first value
-    of the job: the loss of the model that nobody had touched yet.
+    of the job: the loss of the model that nobody had touched yet. The draw-up is Page's (1954) sum of a series less its
+    lowest value so far, without a slack; BLOOM's and PaLM's logs give such heights of spikes.
 
     >>> d = DrawUp()
     >>> for x in [1.0] * 100 + [2.0] * 100:

@@ -19,6 +19,7 @@ from steersman.rules.features.nonfinite import Nonfinite
 from steersman.rules.features.norms import GradientLevel
 from steersman.rules.features.numerics import Numerics
 from steersman.rules.features.rate import LearningRate
+from steersman.rules.features.readout import Value, read_out, read_validation
 from steersman.rules.features.recovery import Recovery
 from steersman.rules.features.regime import Regime
 from steersman.rules.features.saved import Saved
@@ -31,8 +32,6 @@ from steersman.rules.features.validation import ValidationSet
 from steersman.rules.features.winsor import WinsorZ
 from steersman.rules.features.zeros import Zeros
 from steersman.rules.judgement import judge
-
-Value = float | bool | None
 
 BOUND = 1e150
 """A value beyond this is as good as infinite: it would not survive being squared."""
@@ -53,19 +52,6 @@ _PARTS = (
     "recovery", "numerics", "stale", "surge", "spikes", "batch",
 )  # fmt: skip
 
-# What is unknown together is put down together.
-_NO_TREND: dict[str, Value] = dict.fromkeys(("i", "i_lo", "i_up", "span", "mk"))
-_NO_DIRECTION: dict[str, Value] = dict.fromkeys(
-    ("n_c", "c", "t_c", "r", "r_top", "R", "R_assumed", "p_low", "p_high", "octaves", "travel", "pace")
-)
-_NO_RATE: dict[str, Value] = dict.fromkeys(
-    ("lr", "lr_share", "lr_zero_share", "lr_zero_run", "warmup", "decaying", "lr_peak", "warmup_ratio")
-)
-_NO_SURGE: dict[str, Value] = dict.fromkeys(("lr_surge", "surge_points", "surge_top", "surge_stands", "surge_noise"))
-_NO_VALIDATION: dict[str, Value] = dict.fromkeys(
-    ("v_up", "v_gain", "gap", "gap_rise", "evals", "evals_since_best", "v_last")
-)
-
 
 class Panel(Saved):
     """Feeds one row to every feature, and reads them out under the names that rules use.
@@ -80,7 +66,7 @@ class Panel(Saved):
     )  # fmt: skip
 
     # Above thirty attributes an object without slots is looked up in a dictionary.
-    __slots__ = (*FIELDS, *_PARTS, "facts", "sets", "_trend", "_trend_fresh", "_trend_varied")
+    __slots__ = (*FIELDS, *_PARTS, "facts", "sets", "_trend", "_trend_fresh", "_trend_varied", "_validation")
 
     def __init__(self, facts: JobFacts) -> None:
         self.facts = facts
@@ -133,6 +119,7 @@ class Panel(Saved):
         self._trend: Trend | None = None
         self._trend_fresh = False
         self._trend_varied = False
+        self._validation: dict[str, Value] | None = None
 
     def clock(self, step: int, time: float) -> int:
         """Take a row's step and time; returns how many steps it stands for, and begins a regime after a restart."""
@@ -279,6 +266,7 @@ class Panel(Saved):
             found = self.sets[name] = ValidationSet()
         train = self.scale.back(self.drawup.fast.mean) if self.drawup.count else None
         found.update(self.step, value, train)
+        self._validation = None
 
     def begin(self, reason: str, afresh: bool = False) -> None:
         """Begin another regime here.
@@ -340,153 +328,13 @@ class Panel(Saved):
 
     def values(self) -> dict[str, Value]:
         """Every feature by name; None is unknown."""
-        regime, drawup, z = self.regime, self.drawup, self.z
-        bad_loss, bad_grad = self.bad_loss, self.bad_grad
-        affine = self.scale.affine
-        seen = drawup.count > 0
-        relative = seen and not affine
-        begun = relative and not self.joined
-        fast, best, first = drawup.fast.mean, drawup.best, drawup.first
-        trend = self.trend()
-        out: dict[str, Value] = {
-            "step": float(self.step),
-            "points": float(regime.points),
-            "since_regime": float(regime.since),
-            "blanked": regime.since < regime.blank,
-            "adjusted": float(self.adjusted),
-            "joined": self.joined,
-            "loss": self.loss,
-            "loss_smooth": self.scale.back(fast) if seen else None,
-            "z_loss": self.z_top,
-            "jump": self.jump if self.z_top is not None and not affine else None,
-            "z_gnorm": self.zg_top,
-            "cusum": self.cusum.sum if seen else None,
-            "cusum_gnorm": self.cusum_grad.sum if self.z_grad.count else None,
-            "up": fast - best if relative else None,
-            "above_start": fast - first if begun else None,
-            "overshoot": drawup.top - first if begun else None,
-            "fell": first - best if relative else None,
-            "affine_up": fast - best if seen and affine else None,
-            "noise": z.scale if z.count >= 20 else None,
-            "nonfinite_loss": float(bad_loss.run) if bad_loss.points else None,
-            "nonfinite_loss_recent": float(len(bad_loss.where)) if bad_loss.points else None,
-            "nonfinite_gnorm": float(bad_grad.run) if bad_grad.points else None,
-            "nonfinite_gnorm_recent": float(len(bad_grad.where)) if bad_grad.points else None,
-            "rho": self.gain.ratio if self.gain.steps else None,
-            "offset": relative and self._offset(trend),
-        }
-        self._put_levels(out, relative)
-        if trend is None:
-            out.update(_NO_TREND)
-        else:
-            slope, reach = -trend.slope, 1.645 * trend.error
-            out["i"], out["i_lo"], out["i_up"] = (None, None, None) if affine else (slope, slope - reach, slope + reach)
-            out["span"], out["mk"] = trend.span, trend.mann_kendall
-        self._put_direction(out)
-        self._put_rate(out)
-        self._put_validation(out)
-        return out
+        return read_out(self)
 
-    def _offset(self, trend: Trend | None) -> bool:
-        # A loss with a large constant in it: that it falls is beyond doubt, and it falls by next to nothing of its
-        # level. One that is stuck from the start falls as little, but nobody could tell.
-        seen = self.drawup
-        down = -seen.above_start
-        if not 0.0 < down < 0.1 or seen.overshoot > 4.0 * down:
-            return False
-        # Only from the job's own first loss on: what it was when we came, or laid a hand on it, is another matter.
-        if self.z.count >= 20 and down > self.z.scale and not self.joined and not self.adjusted:
-            return True
-        return trend is not None and -0.05 < trend.slope < -8.0 * trend.error
-
-    def _put_levels(self, out: dict[str, Value], relative: bool) -> None:
-        knee, zeros, numerics = self.knee, self.zeros, self.numerics
-        if relative:
-            out["breakout"] = self.broke_out
-            out["breakout_top"] = self.broke_out_top if self.broke_out is not None else None
-            out["breakout_gnorm"] = self.broke_out_grad
-            out["knee"] = None if self.joined else knee.ratio
-            out["loss_first"] = self.scale.back(knee.first) if knee.count and not self.joined else None
-        else:
-            out["breakout"] = out["breakout_top"] = None
-            out["breakout_gnorm"] = self.broke_out_grad
-            out["knee"] = out["loss_first"] = None
-        surge = self.surge
-        if surge.active:
-            out["lr_surge"], out["surge_points"] = self.rate.now / surge.peak, float(surge.since)
-            out["surge_top"], out["surge_stands"], out["surge_noise"] = surge.top, surge.stands, surge.noise
-        else:
-            out.update(_NO_SURGE)
-        out["loss_zero_run"] = float(zeros.run)
-        out["loss_before_zero"] = zeros.before
-        out["spikes_recent"] = float(self.spikes.recent(self.regime.points)) if self.z_grad.count >= 20 else None
-        out["unrecovered"] = float(self.recovery.since) if self.z.count >= 20 else None
-        out["scale_halvings"] = float(numerics.halvings) if numerics.points else None
-        out["clip_share"] = numerics.clipped.mean if numerics.clipped.count >= 20 else None
-        level, stale = self.grad_level, self.stale
-        if level.count >= 20:
-            out["stale"], out["drought"], out["gnorm_change"] = stale.ratio, float(stale.was_dry), level.change
-        else:
-            out["stale"] = out["drought"] = out["gnorm_change"] = None
-
-    def _put_direction(self, out: dict[str, Value]) -> None:
-        cosine, size = self.hypergrad, self.step_size
-        planned, horizon = self.facts.planned_steps, self.horizon
-        if cosine.count or size.count:
-            count = cosine.count
-            out["n_c"] = float(count) if count else None
-            out["c"] = cosine.mean if count >= 3 else None
-            out["t_c"] = cosine.t if count >= 3 else None
-            moved = size.count > 0
-            reach = size.over(horizon) if moved else None
-            travel = size.travel if moved and not self.joined else None
-            out["r"] = size.ratio if moved else None
-            out["r_top"] = math.exp(size.ln_top) if moved else None
-            out["R"] = reach if planned > 0 else None
-            out["R_assumed"] = reach
-            out["p_low"], out["p_high"], out["octaves"] = self.p_low, self.p_high, self.octaves
-            out["travel"] = travel
-            out["pace"] = travel * math.sqrt(horizon / max(self.step + 1, 1)) if travel is not None else None
-        else:
-            out.update(_NO_DIRECTION)
-        out["horizon"] = horizon
-        out["progress"] = min((self.step + 1) / planned, 1.0) if planned > 0 else None
-
-    def _put_rate(self, out: dict[str, Value]) -> None:
-        rate = self.rate
-        points, now, peak = rate.points, rate.now, rate.peak
-        if not points:
-            out.update(_NO_RATE)
-            return
-        warming = rate.warming
-        out["lr"] = now
-        out["lr_share"] = now / peak if peak > 0.0 else None
-        out["lr_zero_share"] = rate.zeros / points
-        out["lr_zero_run"] = float(rate.zero_run)
-        out["warmup"] = warming
-        out["decaying"] = rate.decaying
-        out["lr_peak"] = peak
-        if points < 2:
-            out["warmup_ratio"] = None
-        elif warming:
-            out["warmup_ratio"] = 1.0
-        else:
-            out["warmup_ratio"] = (self.step + 1) / self.warmup_steps if self.warmup_steps > 0 else None
-
-    def _put_validation(self, out: dict[str, Value]) -> None:
-        worst = self.worst_set() if self.sets else None
-        if worst is None:
-            out.update(_NO_VALIDATION)
-            return
-        found = worst[1]
-        rise = found.rise
-        out["v_up"] = rise
-        out["v_gain"] = 100.0 * found.gain / abs(found.best) if rise is not None and found.best else None
-        out["gap"] = found.gap
-        out["gap_rise"] = found.gap_rise
-        out["v_last"] = found.last
-        out["evals"] = float(found.count)
-        out["evals_since_best"] = float(found.since_best)
+    def validation(self) -> dict[str, Value]:
+        """What is known of the validation set that has risen most; read far more often than evaluations come."""
+        if self._validation is None:
+            self._validation = read_validation(self)
+        return self._validation
 
     def state(self) -> dict[str, Any]:
         """See `Saved.state`."""
@@ -506,3 +354,4 @@ class Panel(Saved):
             self.sets[name] = ValidationSet()
             self.sets[name].load(saved)
         self._trend_fresh = False
+        self._validation = None

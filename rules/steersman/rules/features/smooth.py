@@ -8,7 +8,9 @@ from steersman.rules.features.saved import Saved
 
 
 class Smooth(Saved):
-    """Exponentially weighted mean with a half-life in points; a plain mean until it has seen enough for that.
+    """Exponentially weighted mean (Roberts, Technometrics 1959) with a half-life in points.
+
+    A plain mean until it has seen enough for that.
 
     Args:
         half_life: points after which a value counts half.

@@ -44,6 +44,7 @@ class Condition:
         self.parts = ex.size(self.tree)
         self._fast = _compile(as_python(self.tree))
         self._partial: dict[tuple[str, ...], _Compiled] = {}
+        self._thresholds: dict[str, float | None] = {}
 
     def evaluate(self, values: Mapping[str, Value]) -> bool | None:
         """The truth of it for these features."""
@@ -68,6 +69,11 @@ class Condition:
         >>> Condition("c > 0.1 && R < 0.15").threshold("R")
         0.15
         """
+        if name not in self._thresholds:
+            self._thresholds[name] = self._first_number(name)
+        return self._thresholds[name]
+
+    def _first_number(self, name: str) -> float | None:
         stack: list[ex.Node] = [self.tree]
         while stack:
             node = stack.pop()

@@ -113,6 +113,11 @@ def _moved(policy: str, branch: str, sign: float, state: State) -> bool:
     return sign * (_branch_level(branch, state) - _branch_level("nothing", state)) > CHANGE
 
 
+def _hindsight(state: State) -> float:
+    """The end of the best of the factors that were tried at this job's one step, and of doing nothing."""
+    return min(_branch_level(branch, state) for branch in ("nothing", "x 1/4", "x 1/2", "x 2", "x 4"))
+
+
 def policies(some: Sequence[State]) -> dict[str, Any]:
     """Each policy from the first step on."""
     out = {}
@@ -133,6 +138,15 @@ def policies(some: Sequence[State]) -> dict[str, Any]:
     out["Steersman"]["acted, healthy runs"] = share([s for s in some if s.healthy], lambda s: bool(s.actions))
     out["Steersman"]["harmed, runs acted on"] = share(daemon, lambda d: d[1] > CHANGE)
     return out
+
+
+def hindsight(some: Sequence[State]) -> dict[str, Any]:
+    """What the best of one action's factors would have brought: no hand at those steps could do better with them."""
+    return {
+        "closed, capped at 1 nat": closed(some, _hindsight, 1.0),
+        "closed, capped at 5": closed(some, _hindsight, 5.0),
+        "helped": share(some, lambda s: _hindsight(s) - _branch_level("nothing", s) < -CHANGE),
+    }
 
 
 def branches(some: Sequence[State]) -> dict[str, Any]:
@@ -186,12 +200,13 @@ def report(every: Sequence[State]) -> dict[str, Any]:
                 "states": len(some),
                 "healthy": sum(s.healthy for s in some),
                 "policies": policies(some),
+                "hindsight": hindsight(some),
                 "branches": branches(some),
                 "stops": stops(some),
             }
     tasks = [s for s in every if TASKS[s.task].held_out]
     if tasks:
-        out["held-out tasks"] = {"states": len(tasks), "policies": policies(tasks)}
+        out["held-out tasks"] = {"states": len(tasks), "policies": policies(tasks), "hindsight": hindsight(tasks)}
     return out
 
 

@@ -261,7 +261,9 @@ def _counterfactual(entry: Entry) -> list[str]:
         "rate's end that goes, each regret held between 0 and 1 nat because a few runs that break would decide it "
         "all. Helped and harmed mean by more than 0.05 nats at the end against doing nothing. Steersman acts as the "
         "daemon does under the policy *auto* with its default limits, without its probation; *wide limits* are those "
-        "of an owner who allows a total factor within 1/64 and 64 and six adjustments, 100 steps apart.",
+        "of an owner who allows a total factor within 1/64 and 64 and six adjustments, 100 steps apart. *Once, in "
+        "hindsight* is one action at the alarm, or at the random step of a job without one: whichever of x 1/4, x 1/2, "
+        "nothing, x 2 and x 4 ended best. What a job has lost by then no factor gives back.",
         "",
     ]
     for name, words in (("pairs", "pairs of task and optimizer"), ("seeds", "seeds")):
@@ -285,6 +287,10 @@ def _counterfactual(entry: Entry) -> list[str]:
                 f"| {name} | {_closed(f[CAP])} | {_closed(f['closed, capped at 5'])} | {pct(f['helped'])} | "
                 f"{pct(f['harmed'])} | {pct(f['harmed, healthy runs'])} |"
             )
+        f = e["hindsight"]
+        lines.append(
+            f"| *once, in hindsight* | {_closed(f[CAP])} | {_closed(f['closed, capped at 5'])} | {pct(f['helped'])} | - | - |"
+        )
         s = e["policies"]["Steersman"]
         lines += [
             "",

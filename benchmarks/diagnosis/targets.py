@@ -52,7 +52,11 @@ def _closed(results: Entry, half: str) -> str:
     best = max(others, key=lambda n: others[n])
     f = policies["Steersman"][CAP]
     low, high = f["clusters"]
-    return f"{f['closed']:.0%} (clusters {low:.0%} to {high:.0%}); best other {best}, {others[best]:.0%}"
+    most = results["counterfactual"][half]["hindsight"][CAP]["closed"]
+    return (
+        f"{f['closed']:.0%} (clusters {low:.0%} to {high:.0%}); best other {best}, {others[best]:.0%}; "
+        f"in hindsight, once, {most:.0%}"
+    )
 
 
 def _closed_tasks(results: Entry, half: str) -> str:

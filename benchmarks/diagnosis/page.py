@@ -288,9 +288,8 @@ def _counterfactual(entry: Entry) -> list[str]:
                 f"{pct(f['harmed'])} | {pct(f['harmed, healthy runs'])} |"
             )
         f = e["hindsight"]
-        lines.append(
-            f"| *once, in hindsight* | {_closed(f[CAP])} | {_closed(f['closed, capped at 5'])} | {pct(f['helped'])} | - | - |"
-        )
+        shares = f"{_closed(f[CAP])} | {_closed(f['closed, capped at 5'])} | {pct(f['helped'])}"
+        lines.append(f"| *once, in hindsight* | {shares} | - | - |")
         s = e["policies"]["Steersman"]
         lines += [
             "",

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import click
 
-from steersman.cli.errors import CommandError, UsageError
+from steersman.cli.errors import UsageError
 from steersman.cli.report.gather import Say, outcomes
 from steersman.cli.report.outcome import Outcome
 from steersman.rules.packs import Pack, PackError, load_pack
 from steersman.rules.readers import FORMATS, Wishes
 from steersman.rules.readers.naming import ROLES, is_role
 
-_FORMATS = "\n".join(f"  {form.name:14}{form.text}" for form in FORMATS)
+_FORMATS = "\n".join(f"  {form.name:16}{form.text}" for form in FORMATS)
 
 HELP = f"""Say what was wrong with the runs logged in PATHS.
 
@@ -87,10 +87,10 @@ def command(
                 from steersman.cli.report.outcome import as_object
 
                 click.echo(dumps(as_object(outcome)))
-    if html is not None:
-        _write(html, found)
     if not as_json:
         _show(found, show_all)
+    if html is not None:
+        _write(html, found)
     if any(outcome.critical for outcome in found):
         sys.exit(1)
     if any(outcome.replay is None for outcome in found):
@@ -159,5 +159,6 @@ def _write(html: Path, found: Sequence[Outcome]) -> None:
     try:
         html.write_text(web_page(found), encoding="utf-8")
     except OSError as error:
-        raise CommandError(f"{html} cannot be written: {error.strerror}", "name another file after --html") from None
+        # Not the code of a critical finding: whoever runs this in CI asked for a file that cannot be.
+        raise UsageError(f"{html} cannot be written: {error.strerror}", "name another file after --html") from None
     click.echo(f"steersman: {html} written", err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -29,7 +30,10 @@ def command(folder: Path, target: Path | None, checked: Path | None, title: str)
         except OSError as error:
             raise CommandError(f"{checked}: {error.strerror}") from None
         if there != text:
-            raise CommandError(f"{checked} is not up to date", f"steersman rules docs --write {checked}")
+            words = ["steersman rules docs", *([] if str(folder) == SHIPPED else [shlex.quote(str(folder))])]
+            words += [f"--title {shlex.quote(title)}"] * bool(title)
+            again = f"{' '.join(words)} --write {shlex.quote(str(checked))}"
+            raise CommandError(f"{checked} is not up to date", again)
         return
     if target is None:
         click.echo(text, nl=False)

@@ -108,7 +108,7 @@ def quiet(verdict: Verdict, values: Mapping[str, Value], regime: str, needed: in
     else:
         out.append("The direction of steps is not known.")
     if up is not None:
-        out.append(f"The loss stands {up:+.3f} nats from its best.")
+        out.append(f"The loss stands {up:.3f} nats above its best." if up > 0.0 else "The loss is at its best.")
     return out
 
 
@@ -145,7 +145,7 @@ _REFUTED = {
     Verdict.UNDERFITTING: "a target that the loss has reached, or a training loss that falls again",
     Verdict.DIVERGED: "the loss coming back to its best by itself",
     Verdict.NONFINITE: "finite losses from now on",
-    Verdict.SPIKE: "a loss that does not come back within 64 points",
+    Verdict.SPIKE: "a loss that stays where it is: then its level is another, and it was no spike",
     Verdict.PLATEAU: "an improvement whose lower bound is above 0.03 nats per e-fold of steps",
     Verdict.OVERFITTING: "a validation loss below its best, for instance after the learning rate has been lowered",
 }

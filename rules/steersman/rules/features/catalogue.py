@@ -59,6 +59,8 @@ _NAMES: tuple[tuple[str, str, str], ...] = (
     ("knee", "number", "fall of the last four losses over the steepest fall that four ever had"),
     ("loss_first", "number", "first loss, the job's own unit"),
     ("loss_zero_run", "number", "losses of exactly zero in a row, up to now"),
+    ("loss_zeros_earlier", "number", "losses of exactly 0.0 before that"),
+    ("gnorm_zero_run", "number", "points in a row in which the gradient norm has been exactly 0.0"),
     ("loss_before_zero", "number", "last loss that was not exactly zero, the job's own unit"),
     ("gnorm_change", "number", "nats that the smoothed grad norm stands above its start"),
     ("unrecovered", "number", "points since a spike from which the loss has not come back; 0 where there is none"),

@@ -62,7 +62,7 @@ class Panel(Saved):
 
     FIELDS: ClassVar[tuple[str, ...]] = (
         "step", "time", "joined", "entered", "loss", "z_top", "jump", "zg_top", "adjusted", "warming", "broke_out",
-        "broke_out_top", "broke_out_grad", "warmup_steps", "taken", "judged", "bursting", "p_low", "p_high", "octaves",
+        "broke_out_top", "broke_out_grad", "warmup_steps", "taken", "judged", "bursting", "grad_zero_run", "p_low", "p_high", "octaves",
     )  # fmt: skip
 
     # Above thirty attributes an object without slots is looked up in a dictionary.
@@ -87,6 +87,7 @@ class Panel(Saved):
         self.taken = 1
         self.judged = 0
         self.bursting = False
+        self.grad_zero_run = 0
         self.p_low: float | None = None
         self.p_high: float | None = None
         self.octaves: float | None = None
@@ -153,7 +154,7 @@ class Panel(Saved):
         warming = self.rate.warming
         if self.warming and not warming:
             self.warmup_steps = self.warmup_steps or self.step
-            self.begin("the warm-up ended")
+            self.begin("the warm-up ended", keep_best=True)
         elif jumped:
             self.begin("the LR jumped")
         self.warming = warming
@@ -213,7 +214,9 @@ class Panel(Saved):
             self._see_breakout()
             return
         if norm <= 0.0:
+            self.grad_zero_run += 1
             return
+        self.grad_zero_run = 0
         level = math.log(norm)
         self.breakout_grad.update(level)
         self._see_breakout()
@@ -268,12 +271,13 @@ class Panel(Saved):
         found.update(self.step, value, train)
         self._validation = None
 
-    def begin(self, reason: str, afresh: bool = False) -> None:
+    def begin(self, reason: str, afresh: bool = False, keep_best: bool = False) -> None:
         """Begin another regime here.
 
         Args:
             reason: why, in words.
             afresh: what is measured from the start of the job is measured from here, too.
+            keep_best: the best loss so far still counts, for nothing happened that could raise what is usual.
         """
         self.regime.begin(reason, self.step)
         self.rate.begin()
@@ -281,7 +285,8 @@ class Panel(Saved):
         self.z_grad.widen()
         self.cusum.reset()
         self.cusum_grad.reset()
-        self.drawup.rebase(afresh)
+        if not keep_best:
+            self.drawup.rebase(afresh)
         self.recovery.reset()
         self.ring.reset()
         self.hypergrad.reset()

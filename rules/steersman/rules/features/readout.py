@@ -83,9 +83,13 @@ def _offset(panel: Panel, trend: Trend | None) -> bool:
     if not 0.0 < down < 0.1 or seen.overshoot > 4.0 * down:
         return False
     # Only from the job's own first loss on: what it was when we came, or laid a hand on it, is another matter.
-    if panel.z.count >= 20 and down > panel.z.scale and not panel.joined and not panel.adjusted:
-        return True
-    return trend is not None and -0.05 < trend.slope < -8.0 * trend.error
+    falls = 0.0 if trend is None or not -0.05 < trend.slope < 0.0 else -trend.slope / max(trend.error, 1e-300)
+    if panel.z.count >= 20 and not panel.joined and not panel.adjusted:
+        # A first loss that was high by chance is not enough: one in six is by one standard deviation.
+        down /= max(panel.z.scale, 1e-300)
+        if down > 2.5 or (down > 1.0 and falls > 2.0):
+            return True
+    return falls > 8.0
 
 
 def _put_levels(panel: Panel, out: dict[str, Value], relative: bool) -> None:
@@ -107,6 +111,8 @@ def _put_levels(panel: Panel, out: dict[str, Value], relative: bool) -> None:
     else:
         out.update(_NO_SURGE)
     out["loss_zero_run"] = float(zeros.run)
+    out["loss_zeros_earlier"] = float(zeros.earlier)
+    out["gnorm_zero_run"] = float(panel.grad_zero_run)
     out["loss_before_zero"] = zeros.before
     out["spikes_recent"] = float(panel.spikes.recent(panel.regime.points)) if panel.z_grad.count >= 20 else None
     out["unrecovered"] = float(panel.recovery.since) if panel.z.count >= 20 else None

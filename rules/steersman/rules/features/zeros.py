@@ -16,22 +16,24 @@ class Zeros(Saved):
     >>> z = Zeros()
     >>> for x in (0.25, 0.0, 0.0):
     ...     z.update(x)
-    >>> z.run, z.before
-    (2, 0.25)
+    >>> z.run, z.before, z.earlier
+    (2, 0.25, 0)
     """
 
-    FIELDS: ClassVar[tuple[str, ...]] = ("run", "before", "least")
+    FIELDS: ClassVar[tuple[str, ...]] = ("run", "before", "least", "earlier")
 
     def __init__(self) -> None:
         self.run = 0
         self.before = 0.0
         self.least = 0.0
+        self.earlier = 0
 
     def update(self, loss: float) -> None:
         """Take a finite loss."""
         if loss == 0.0:
             self.run += 1
             return
+        self.earlier += self.run
         self.run = 0
         self.before = loss
         if loss > 0.0 and (self.least == 0.0 or loss < self.least):

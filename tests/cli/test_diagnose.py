@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from steersman.cli.diagnose import command
-from steersman.cli.errors import CommandError, ExitCode
+from steersman.cli.errors import CommandError, ExitCode, UsageError
 from steersman.rules.budget import Budget
 
 KEYS = {
@@ -281,5 +281,6 @@ def test_html_and_terminal_show_names_as_they_are_and_no_more(tmp_path: Path) ->
 
 def test_html_that_cannot_be_written(good: Path, tmp_path: Path) -> None:
     result = diagnose("--html", tmp_path / "no" / "x.html", good)
-    assert isinstance(result.exception, CommandError)
+    assert isinstance(result.exception, UsageError), "not the exit code of a critical finding"
     assert "cannot be written" in result.exception.message
+    assert "nothing wrong to be seen" in result.output, "the report is not lost"

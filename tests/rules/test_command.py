@@ -179,3 +179,4 @@ def test_a_page_of_ones_own_rules(tmp_path: Path) -> None:
     target.write_text(page + "more")
     late = CliRunner().invoke(command, ["docs", str(tmp_path), "--title", "Mine", "--check", str(target)])
     assert isinstance(late.exception, CommandError)
+    assert late.exception.hint == f"steersman rules docs {tmp_path} --title Mine --write {target}"

@@ -113,6 +113,7 @@ def test_noise_and_waves_keep_to_their_place() -> None:
         ("flat 1, wave 3% 10..20", 16, "expected 'every N'"),
         ("flat 1, value at 3", 14, "expected a number after 'value', found 'at'"),
         ("flat 1, every 0", 14, "steps after 'every' are 1 to"),
+        ("1.0 noise x", 4, "'noise' stands alone: what should follow it is missing"),
         ("1 2 spke", 4, "did not understand 'spke' (did you mean 'spike'?)"),
         ("1x200000", 0, "a series may have 100000 values"),
         ("flat 1 for 3 nan at 2", 13, "did not expect 'nan' here: separate items by ',' or 'then'"),

@@ -228,6 +228,8 @@ class _Item:
             found = _RUN.match(token.text)
             if found is None:
                 allowed = ("flat", "then", *MARKS)
+                if token.text in allowed:
+                    raise LanguageError(token.at, f"{token.text!r} stands alone: what should follow it is missing")
                 raise LanguageError(
                     token.at,
                     f"did not understand {token.text!r}{did_you_mean(token.text, allowed)}: an item is 'flat A for N', "

@@ -62,7 +62,8 @@ class Panel(Saved):
 
     FIELDS: ClassVar[tuple[str, ...]] = (
         "step", "time", "joined", "entered", "loss", "z_top", "jump", "zg_top", "adjusted", "warming", "broke_out",
-        "broke_out_top", "broke_out_grad", "warmup_steps", "taken", "judged", "bursting", "grad_zero_run", "p_low", "p_high", "octaves",
+        "broke_out_top", "broke_out_grad", "warmup_steps", "taken", "judged", "bursting", "p_low", "p_high", "octaves",
+        "grad_zero_run",
     )  # fmt: skip
 
     # Above thirty attributes an object without slots is looked up in a dictionary.

@@ -417,3 +417,9 @@ def test_every_format_has_a_name_and_a_text() -> None:
 
 def test_a_value_between_the_bytes_of_an_event_is_a_float() -> None:
     assert struct.unpack("<f", simple("a", 1.5)[-4:])[0] == 1.5
+
+
+def test_a_table_whose_last_row_is_cut_off(tmp_path: Path) -> None:
+    recording = one(write(tmp_path / "a.csv", "step,loss,lr\n1,2.0,.1\n2,1.9,.1\n3,1.8,.1\n4,1."))
+    assert recording.samples.steps.tolist() == [1, 2, 3]
+    assert any("the last row is cut off" in note for note in recording.notes)

@@ -51,13 +51,21 @@ def read(path: Path) -> list[Log]:
         raise ReadError(f"none of its lines has fewer than {MAX_LINE >> 20} MiB, as the rows of a log have")
     builder = TableBuilder()
     rows = _Rows(chain(first, lines), mark, len(names))
-    while chunk := rows.take(_ROWS):
+    notes = []
+    chunk = rows.take(_ROWS)
+    full = bool(chunk) and len(chunk[0]) >= len(names)
+    while chunk:
+        coming = rows.take(_ROWS)
+        if not coming and full and len(chunk) > 1 and len(chunk[-1]) < len(names) <= len(chunk[-2]):
+            # Its last number may be half of one.
+            chunk.pop()
+            notes.append("the last row is cut off, as where a job was killed while it wrote: left out")
         _put(builder, names, chunk)
         if builder.rows > MAX_ROWS:
             raise ReadError(f"it has more than the {MAX_ROWS:,} rows that are read")
+        chunk = coming
     if not builder.rows:
         raise ReadError("it has a header and no row")
-    notes = []
     if rows.unclosed:
         notes.append(f"{rows.unclosed} rows have a quotation mark without an end: taken for a sign like any other")
     if builder.dropped:

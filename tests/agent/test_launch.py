@@ -303,6 +303,35 @@ async def test_a_signal_to_all_reaches_the_command_once(home: Home, daemon: Fake
     await asyncio.wait_for(running.wait(), 30)
 
 
+async def test_two_signals_to_all_reach_the_command_once_each(home: Home, daemon: FakeTelemetry) -> None:
+    """As from systemd, which may send a SIGHUP behind its SIGTERM."""
+    count = home.root / "count.py"
+    count.write_text(
+        COUNT.replace(
+            "signal.signal(signal.SIGTERM",
+            "signal.signal(signal.SIGHUP, lambda *_: got.append(2))\nsignal.signal(signal.SIGTERM",
+        ).replace("len(got), flush", "got.count(1), got.count(2), flush")
+    )
+    words = [PY, "-c", "from steersman.cli.main import main; main()", "run", "--daemon", daemon.address, "--"]
+    running = await asyncio.create_subprocess_exec(
+        *words,
+        PY,
+        str(count),
+        "2",
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env=home.environ(),
+        start_new_session=True,
+    )
+    assert running.stdout is not None
+    assert await asyncio.wait_for(running.stdout.readline(), 30) == b"ready\n"
+    os.killpg(running.pid, signal.SIGTERM)
+    await asyncio.sleep(0.05)
+    os.killpg(running.pid, signal.SIGHUP)
+    assert await asyncio.wait_for(running.stdout.readline(), 30) == b"times 1 1\n"
+    await asyncio.wait_for(running.wait(), 30)
+
+
 async def test_ctrl_c_at_a_terminal_reaches_the_command_once(home: Home, daemon: FakeTelemetry) -> None:
     count = home.root / "count.py"
     count.write_text(

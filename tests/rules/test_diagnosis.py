@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import json
 from pathlib import Path
 from typing import Any
 
@@ -317,3 +319,71 @@ def test_a_job_that_is_stuck_is_not_taken_for_one_with_a_constant_in_its_loss() 
     assert engine.features()["above_start"] < 0.0
     assert engine.features()["offset"] == 0.0
     assert engine.diagnose().verdict is Verdict.LR_TOO_HIGH
+
+
+@pytest.mark.parametrize("factors", [(0.5, 2.0), (2.0, 0.5)])
+def test_what_was_taken_back_is_no_cut(factors: tuple[float, float]) -> None:
+    engine = Engine(PACK, JobFacts("AdamW"))
+    rows = overshooting()
+    engine.feed(rows.rows(0, 240))
+    engine.note_adjustment(240, factors[0])
+    engine.feed(rows.rows(240, 260))
+    engine.note_adjustment(260, factors[1])
+    engine.feed(rows.rows(260, 600))
+    diagnosis = engine.diagnose()
+    assert diagnosis.verdict is Verdict.LR_TOO_HIGH
+    assert diagnosis.prescription is not None
+
+
+def test_what_fired_is_over_once_the_loss_is_known_to_have_a_constant_in_it() -> None:
+    engine = Engine(PACK, JobFacts("AdamW"))
+    t = np.arange(1500)
+    noisy = 100.0 * np.exp(-0.06 * t / 1000) * s.flat(1500, 1.0, 0.02)
+    engine.feed(s.job(noisy, lr=0.05, c=0.0, r=0.06, weight=grown(1500)))
+    assert engine.features()["offset"] == 1.0
+    assert "lr_high_no_progress" not in {f.rule for f in engine.findings() if f.state.value == "firing"}
+
+
+def test_a_loss_that_comes_down_again_has_not_risen_for_good() -> None:
+    engine = Engine(PACK, JobFacts("AdamW"))
+    down = 4.0 * np.arange(1, 501) ** -0.2 * s.flat(500, 1.0, 0.01)
+    up = down[-1] * 1.8 * (np.arange(5500) / 100 + 1) ** -0.1 * s.flat(5500, 1.0, 0.01)
+    rows = s.job(np.r_[down, up], c=None)
+    engine.feed(rows.rows(0, 760))
+    assert "risen" in {f.rule for f in engine.findings() if f.state.value == "firing"}
+    engine.feed(rows.rows(760, 6000))
+    assert "risen" not in {f.rule for f in engine.findings() if f.state.value == "firing"}
+
+
+@pytest.mark.parametrize(
+    ("norm", "fires"), [(np.zeros(300), True), (np.full(300, -1.0), False), (np.r_[np.zeros(25), np.ones(275)], False)]
+)
+def test_a_gradient_norm_of_zero(norm: np.ndarray, fires: bool) -> None:
+    engine = Engine(PACK, JobFacts())
+    engine.feed(s.job(s.flat(300, 2.303, 0.01), c=None, grad=norm))
+    assert ("gradient_zero" in {f.rule for f in engine.findings() if f.state.value == "firing"}) is fires
+
+
+def test_what_is_kept_and_the_version_of_snapshots_go_together() -> None:
+    """Another daemon must see that it cannot read this: raise engine.VERSION, then note both here."""
+    engine = Engine(PACK, JobFacts())
+    engine.feed(s.job(s.falling(40), val=s.falling(40), grad=s.falling(40)))
+
+    def names(kept: object, prefix: str = "") -> list[str]:
+        if not isinstance(kept, dict):
+            return []
+        return [n for k, v in kept.items() for n in (f"{prefix}{k}", *names(v, f"{prefix}{k}."))]
+
+    state = json.loads(engine.snapshot())
+    state["alarms"] = {"any": next(iter(state["alarms"].values()))}
+    digest = hashlib.sha256("\n".join(sorted(names(state))).encode()).hexdigest()[:12]
+    assert (state["version"], digest) == (7, "2344d06ff1e8")
+
+
+def test_a_snapshot_that_lacks_something_is_refused() -> None:
+    engine = Engine(PACK, JobFacts())
+    engine.feed(s.job(s.falling(40)))
+    state = json.loads(engine.snapshot())
+    del state["panel"]["grad_seen"]
+    with pytest.raises(ValueError, match="grad_seen"):
+        Engine.restore(PACK, JobFacts(), json.dumps(state).encode())

@@ -196,18 +196,6 @@ class Attacher:
             report = self._preflight.look(pid)
             if not report.ok:
                 raise PreflightError(report)
-        try:
-            return self._attach(pids)
-        except EndedError:
-            raise
-        except AttachError:
-            # Of one that is ending hardly anything can be read: whatever went wrong, that is why.
-            for pid in pids:
-                if not Target(pid).alive:
-                    raise EndedError(f"process {pid} ended before the probe was in") from None
-            raise
-
-    def _attach(self, pids: Sequence[int]) -> Attached:
         with contextlib.ExitStack() as stack:
             for pid in pids:
                 stack.enter_context(_alone(self._places, pid))
@@ -222,7 +210,14 @@ class Attacher:
                 tempfile.TemporaryDirectory(prefix="attach-", dir=self._places.runtime, ignore_cleanup_errors=True)
             )
             began = time.monotonic()
-            ranks = self._enter(targets, folder, Path(drafts))
+            try:
+                ranks = self._enter(targets, folder, Path(drafts))
+            except AttachError as error:
+                # Of one that is ending hardly anything can be read: whatever went wrong, that is why.
+                ended = next((target.pid for target in targets if not target.alive), 0)
+                if not ended or isinstance(error, EndedError):
+                    raise
+                raise EndedError(f"process {ended} ended before the probe was in") from None
             reply = self._await_sample(caller, targets)
             seconds = time.monotonic() - began
             name = str(reply.get("job") or self._wish.job)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import math
 import os
 import select
 import signal
@@ -43,9 +42,14 @@ class Bystander:
     """
 
     def __init__(self, signals: Iterable[signal.Signals]) -> None:
+        self._signals = tuple(signals)
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe = -1
-        self._said: dict[int, float] = {}
+        self._said: set[int] = set()
+        self._old: set[int] = set()
+
+    def start(self) -> None:
+        """Start the process."""
         reading, writing = os.pipe()
         libc = ctypes.CDLL(None, use_errno=True)
         parent = os.getpid()
@@ -58,7 +62,7 @@ class Bystander:
         try:
             # preexec_fn is safe here: this process has one thread. The mask of blocked signals is inherited.
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _CODE, *(str(int(s)) for s in signals)],
+                [sys.executable, "-I", "-S", "-c", _CODE, *(str(int(s)) for s in self._signals)],
                 stdin=subprocess.DEVNULL,
                 stdout=writing,
                 stderr=subprocess.DEVNULL,
@@ -71,25 +75,32 @@ class Bystander:
         finally:
             os.close(writing)
 
-    def listen(self) -> None:
-        """Take in what it has said, with the time of it."""
-        while self._pipe >= 0 and select.select([self._pipe], [], [], 0.0)[0]:
-            said = os.read(self._pipe, 64)
-            if not said:
-                self.close()
-            for number in said:
-                self._said[number] = time.monotonic()
+    def quiet(self) -> None:
+        """Nothing came to the caller for a while: what was said before the last such call came to others alone."""
+        self._said -= self._old
+        self._listen()
+        self._old = set(self._said)
 
     def saw(self, number: int) -> bool:
         """Whether that signal, which has just come to the caller, came to all; waits until it would have.
 
         Repetitions of it within that time are the same signal: they are taken from the caller.
         """
-        began = time.monotonic()
-        while self._pipe >= 0 and time.monotonic() < began + SETTLING:
-            self.listen()
+        until = time.monotonic() + SETTLING
+        while self._pipe >= 0 and time.monotonic() < until:
+            self._listen()
             signal.sigtimedwait({number}, 0.01)
-        return self._said.pop(number, -math.inf) > began - SETTLING
+        seen = number in self._said
+        self._said.discard(number)
+        return seen
+
+    def _listen(self) -> None:
+        while self._pipe >= 0 and select.select([self._pipe], [], [], 0.0)[0]:
+            said = os.read(self._pipe, 64)
+            if not said:
+                self.close()
+            self._said.update(said)
+            self._old.difference_update(said)
 
     def close(self) -> None:
         """Send it away."""

@@ -130,6 +130,7 @@ class Launcher:
                 self._say(f"{self._launch.command[0]}: cannot be run: {error.strerror}")
                 return 126
             self._bystander = Bystander(FORWARDED)
+            self._bystander.start()
             self._announce(child.pid)
             if self._caller is not None and sys.stderr.isatty():
                 # For the one who sits before it; logs of a batch system have no use for it.
@@ -202,9 +203,9 @@ class Launcher:
             if code is not None:
                 return code
             got = signal.sigtimedwait(watched, 0.25)
-            if got is None or got.si_signo == signal.SIGCHLD:
-                bystander.listen()
-            elif not self._has_it(child.pid, got, bystander):
+            if got is None:
+                bystander.quiet()
+            elif got.si_signo != signal.SIGCHLD and not self._has_it(child.pid, got, bystander):
                 child.send_signal(got.si_signo)
             self._tend(child.pid)
             if time.monotonic() >= asked_at:

@@ -102,7 +102,8 @@ class Preflight:
             return Report(pid, "", (gone,))
         obstacles = tuple(self._obstacles(target))
         if obstacles and obstacles[0].check != "alive" and not target.alive:
-            return self.look(pid)  # it ended while it was looked at: what could not be read is no obstacle
+            # It ended while it was looked at: what could not be read is no obstacle.
+            obstacles = (Obstacle("exists", f"process {pid} has ended", "`ps -ef | grep python` shows those that run"),)
         version = target.python()
         below = target.trainers() if any(o.check in ("python", "torch", "launcher") for o in obstacles) else []
         trainers = tuple(one for one in below if self.ours(one))

@@ -127,8 +127,8 @@ def command(
     except EndedError as error:
         raise NotFoundError(str(error), "`steersman run -- COMMAND` watches a job from its first step on") from None
     except PatienceError as error:
-        again = f"steersman attach {pid}{' --all' if everyone else ''} --timeout {max(2 * timeout, 10):g}"
-        raise CommandError(str(error), f"`{again}` waits longer") from None
+        longer = max(2 * timeout, 10)
+        raise CommandError(str(error), f"the same command with `--timeout {longer:g}` waits longer") from None
     except AttachError as error:
         raise CommandError(str(error), f"steersman preflight {pid} says what it would take") from None
     except AgentError as error:

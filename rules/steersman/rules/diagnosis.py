@@ -249,7 +249,7 @@ class Diagnostician:
         memory, horizon, step = self.memory, values["horizon"], values["step"]
         if not memory.cuts or _critical(behind) or step is None or horizon is None:
             return False
-        return step < memory.cut_step + max(ASSUMED_STEPS, 0.5 * horizon)
+        return memory.cut_step <= step < memory.cut_step + max(ASSUMED_STEPS, 0.5 * horizon)
 
     def state(self) -> dict[str, Any]:
         """The state, as `Saved` writes it."""

@@ -26,7 +26,7 @@ CHECK_EVERY = 4
 EARLY = 64
 """Points up to which rules are checked at each: a job that is logged seldom may be over by then."""
 
-VERSION = 6
+VERSION = 7
 """Of snapshots; to be raised whenever what a feature, an alarm or the diagnosis keeps changes."""
 
 _LOUDNESS = {Severity.CRITICAL: 0, Severity.WARNING: 1, Severity.INFO: 2}
@@ -163,13 +163,16 @@ class Engine:
         if not isinstance(state, dict) or state.get("version") != VERSION:
             raise ValueError("not a snapshot of this engine's version: feed the job's rows again from the start")
         engine = cls(pack, facts)
-        engine._panel.load(state["panel"])
-        engine._rows.group = state["group"]
-        for alarm in engine._alarms:
-            if alarm.rule.name in state["alarms"]:
-                alarm.load(state["alarms"][alarm.rule.name])
-        engine._diagnostician.load(state["diagnosis"])
-        engine._coming = state["coming"]
-        engine._stopped = {rule: StoppedRule(rule, step, reason) for rule, step, reason in state.get("stopped", [])}
+        try:
+            engine._panel.load(state["panel"])
+            engine._rows.group = state["group"]
+            for alarm in engine._alarms:
+                if alarm.rule.name in state["alarms"]:
+                    alarm.load(state["alarms"][alarm.rule.name])
+            engine._diagnostician.load(state["diagnosis"])
+            engine._coming = state["coming"]
+            engine._stopped = {rule: StoppedRule(rule, step, reason) for rule, step, reason in state.get("stopped", [])}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a whole snapshot ({error!r}): feed the job's rows again from the start") from None
         engine._watch([a for a in engine._alarms if a.rule.name not in engine._stopped])
         return engine

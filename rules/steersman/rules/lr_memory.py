@@ -36,7 +36,8 @@ class LrMemory(Saved):
     Attributes:
         stable: highest rate at which it improved undisturbed, None where it has not.
         unstable: lowest rate at which it began to break.
-        cuts: how often our own hand lowered the rate.
+        share: the product of all factors by which our own hand has moved the rate.
+        cuts: how often our own hand lowered the rate since that was last 1 or above.
         cut_step: the step at which it last did.
         aim: the rate that was recommended when it was last lowered, None where none was.
         broke_after_cut: how often it broke after that, at a rate no higher than what was aimed at: a job that is still
@@ -52,7 +53,7 @@ class LrMemory(Saved):
 
     FIELDS: ClassVar[tuple[str, ...]] = (
         "stable", "unstable", "cuts", "aim", "broke_after_cut", "hot", "before", "suspect",
-        "in_warmup", "served", "cut_step",
+        "in_warmup", "served", "cut_step", "share",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -60,6 +61,7 @@ class LrMemory(Saved):
         self.unstable: float | None = None
         self.cuts = 0
         self.cut_step = 0
+        self.share = 1.0
         self.aim: float | None = None
         self.broke_after_cut = 0
         self.hot = False
@@ -90,7 +92,10 @@ class LrMemory(Saved):
 
     def adjusted(self, factor: float, step: int, recommended: float | None = None) -> None:
         """Our own hand moved the rate after a step, when this one was recommended."""
-        if factor < 1.0:
+        self.share *= factor
+        if self.share > 0.999:
+            self.cuts = 0  # raised only, or a cut that was taken back
+        elif factor < 1.0:
             self.cuts += 1
             self.cut_step = step
             self.aim = recommended

@@ -423,3 +423,10 @@ def test_a_table_whose_last_row_is_cut_off(tmp_path: Path) -> None:
     recording = one(write(tmp_path / "a.csv", "step,loss,lr\n1,2.0,.1\n2,1.9,.1\n3,1.8,.1\n4,1."))
     assert recording.samples.steps.tolist() == [1, 2, 3]
     assert any("the last row is cut off" in note for note in recording.notes)
+
+
+@pytest.mark.parametrize("rows", [16383, 16384, 16385])
+def test_a_cut_off_row_behind_many(tmp_path: Path, rows: int) -> None:
+    text = "step,loss,lr\n" + "".join(f"{k},2.0,.1\n" for k in range(rows))
+    assert len(one(write(tmp_path / "a.csv", text + f"{rows},1.")).samples) == rows
+    assert len(one(write(tmp_path / "b.csv", text + f"{rows},1.\n")).samples) == rows + 1, "short, and whole"

@@ -63,7 +63,7 @@ class Panel(Saved):
     FIELDS: ClassVar[tuple[str, ...]] = (
         "step", "time", "joined", "entered", "loss", "z_top", "jump", "zg_top", "adjusted", "warming", "broke_out",
         "broke_out_top", "broke_out_grad", "warmup_steps", "taken", "judged", "bursting", "p_low", "p_high", "octaves",
-        "grad_zero_run",
+        "grad_zero_run", "grad_seen", "offset",
     )  # fmt: skip
 
     # Above thirty attributes an object without slots is looked up in a dictionary.
@@ -89,6 +89,8 @@ class Panel(Saved):
         self.judged = 0
         self.bursting = False
         self.grad_zero_run = 0
+        self.grad_seen = 0
+        self.offset = False
         self.p_low: float | None = None
         self.p_high: float | None = None
         self.octaves: float | None = None
@@ -211,13 +213,14 @@ class Panel(Saved):
         usable = abs(norm) < BOUND
         self.bad_grad.update(usable)
         if not usable:
+            self.grad_zero_run = 0
             self.breakout_grad.burst()
             self._see_breakout()
             return
+        self.grad_zero_run = self.grad_zero_run + 1 if norm == 0.0 else 0
+        self.grad_seen = self.regime.points
         if norm <= 0.0:
-            self.grad_zero_run += 1
             return
-        self.grad_zero_run = 0
         level = math.log(norm)
         self.breakout_grad.update(level)
         self._see_breakout()
@@ -306,6 +309,7 @@ class Panel(Saved):
                 self.p_low = self.p_high = self.octaves = None
             else:
                 self.p_low, self.p_high, self.octaves = judgement.low, judgement.high, judgement.octaves
+        self.offset = values["offset"] is True
         self.z_top, self.zg_top, self.jump = None, None, 0.0
         self.broke_out, self.broke_out_top, self.broke_out_grad = None, 0.0, None
         self.surge.top = 0.0

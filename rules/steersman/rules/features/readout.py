@@ -80,14 +80,15 @@ def _offset(panel: Panel, trend: Trend | None) -> bool:
     # level. One that is stuck from the start falls as little, but nobody could tell.
     seen = panel.drawup
     down = -seen.above_start
-    if not 0.0 < down < 0.1 or seen.overshoot > 4.0 * down:
+    known = panel.offset  # what was known is not doubted for a hair's breadth
+    if not 0.0 < down < (0.2 if known else 0.1) or seen.overshoot > 4.0 * down:
         return False
     # Only from the job's own first loss on: what it was when we came, or laid a hand on it, is another matter.
     falls = 0.0 if trend is None or not -0.05 < trend.slope < 0.0 else -trend.slope / max(trend.error, 1e-300)
     if panel.z.count >= 20 and not panel.joined and not panel.adjusted:
         # A first loss that was high by chance is not enough: one in six is by one standard deviation.
         down /= max(panel.z.scale, 1e-300)
-        if down > 2.5 or (down > 1.0 and falls > 2.0):
+        if down > 2.5 or (down > 1.0 and falls > 2.0) or (known and down > 0.5):
             return True
     return falls > 8.0
 
@@ -112,7 +113,7 @@ def _put_levels(panel: Panel, out: dict[str, Value], relative: bool) -> None:
         out.update(_NO_SURGE)
     out["loss_zero_run"] = float(zeros.run)
     out["loss_zeros_earlier"] = float(zeros.earlier)
-    out["gnorm_zero_run"] = float(panel.grad_zero_run)
+    out["gnorm_zero_run"] = float(panel.grad_zero_run) if panel.regime.points - panel.grad_seen < 20 else None
     out["loss_before_zero"] = zeros.before
     out["spikes_recent"] = float(panel.spikes.recent(panel.regime.points)) if panel.z_grad.count >= 20 else None
     out["unrecovered"] = float(panel.recovery.since) if panel.z.count >= 20 else None

@@ -45,22 +45,34 @@ def delimiter(line: str) -> str:
 
 def read(path: Path) -> list[Log]:
     """Read a table; cells that are no numbers are unknown, rows that are too short lack their last cells."""
-    lines = chain.from_iterable(block.splitlines() for block in text_blocks(path))
+    ended = True
+
+    def each_line() -> Iterator[str]:
+        nonlocal ended
+        for block in text_blocks(path):
+            ended = block.endswith("\n")
+            yield from block.splitlines()
+
+    lines = each_line()
     names, first, mark = _header(lines)
     if not names:
         raise ReadError(f"none of its lines has fewer than {MAX_LINE >> 20} MiB, as the rows of a log have")
     builder = TableBuilder()
     rows = _Rows(chain(first, lines), mark, len(names))
     notes = []
+    width = 0
     chunk = rows.take(_ROWS)
-    full = bool(chunk) and len(chunk[0]) >= len(names)
     while chunk:
         coming = rows.take(_ROWS)
-        if not coming and full and len(chunk) > 1 and len(chunk[-1]) < len(names) <= len(chunk[-2]):
+        if len(chunk) > 1:
+            width = len(chunk[-2])
+        if not coming and not ended and len(chunk[-1]) < len(names) <= width:
             # Its last number may be half of one.
             chunk.pop()
             notes.append("the last row is cut off, as where a job was killed while it wrote: left out")
-        _put(builder, names, chunk)
+        if chunk:
+            width = len(chunk[-1])
+            _put(builder, names, chunk)
         if builder.rows > MAX_ROWS:
             raise ReadError(f"it has more than the {MAX_ROWS:,} rows that are read")
         chunk = coming

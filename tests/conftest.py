@@ -10,9 +10,10 @@ import pytest
 VARIABLE = "STEERSMAN_CORPUS"
 
 
-def pytest_configure() -> None:
-    # A shell that puts a command in the background lets it ignore both, and every child after it: signals are tested.
-    for each in (signal.SIGINT, signal.SIGQUIT):
+def pytest_configure(config: pytest.Config) -> None:
+    # A shell that puts a command in the background lets it ignore the first two, nohup the third, and so every child
+    # after it: signals are tested. A worker may be hung up on; who waits for it keeps what nohup gave.
+    for each in (signal.SIGINT, signal.SIGQUIT, *([signal.SIGHUP] if hasattr(config, "workerinput") else [])):
         if signal.getsignal(each) is signal.SIG_IGN:
             signal.signal(each, signal.default_int_handler if each is signal.SIGINT else signal.SIG_DFL)
 

@@ -15,6 +15,8 @@ from steersman.agent.launch import job_name
 from steersman.v1 import telemetry_pb2 as pb
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.agent.conftest import FakeTelemetry, Home, Until
 
 TRAIN = """
@@ -263,72 +265,57 @@ async def test_signals_reach_the_command_and_end_run_with_it(
 COUNT = """
 import signal, sys, time
 got = []
-signal.signal(signal.SIGTERM, lambda *_: got.append(1))
+for number in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, lambda number, _: got.append(number))
 print("ready", flush=True)
 while len(got) < int(sys.argv[1]): time.sleep(0.01)
-end = time.monotonic() + 1.0
+end = time.monotonic() + 1.0  # what comes twice comes within that
 while time.monotonic() < end: time.sleep(0.01)
-print("times", len(got), flush=True)
+print(got.count(signal.SIGTERM), got.count(signal.SIGHUP), flush=True)
 """
+
+
+async def counting(
+    home: Home, daemon: FakeTelemetry, count: int, before: Sequence[str] = ()
+) -> tuple[asyncio.subprocess.Process, asyncio.StreamReader]:
+    """A command under `run` that leads a process group, and counts signals once it has so many; ready for them."""
+    script = home.root / "count.py"
+    script.write_text(COUNT)
+    words = [PY, "-c", "from steersman.cli.main import main; main()", "run", "--daemon", daemon.address, "--"]
+    running = await asyncio.create_subprocess_exec(
+        *(*before, *words, PY, str(script), str(count)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env=home.environ(),
+        start_new_session=True,
+    )
+    assert running.stdout is not None
+    assert await asyncio.wait_for(running.stdout.readline(), 30) == b"ready\n"
+    return running, running.stdout
 
 
 @pytest.mark.parametrize("sender", ["group", "timeout", "group, and then the command alone"])
 async def test_a_signal_to_all_reaches_the_command_once(home: Home, daemon: FakeTelemetry, sender: str) -> None:
-    count = home.root / "count.py"
-    count.write_text(COUNT)
-    words = [PY, "-c", "from steersman.cli.main import main; main()", "run", "--daemon", daemon.address, "--"]
-    before = ["timeout", "600"] if sender == "timeout" else []
-    running = await asyncio.create_subprocess_exec(
-        *before,
-        *words,
-        PY,
-        str(count),
-        "2" if sender.endswith("alone") else "1",
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env=home.environ(),
-        start_new_session=True,
-    )
-    assert running.stdout is not None
-    assert await asyncio.wait_for(running.stdout.readline(), 30) == b"ready\n"
+    alone = sender.endswith("alone")
+    running, said = await counting(home, daemon, 1 + alone, ["timeout", "600"] if sender == "timeout" else [])
     if sender == "timeout":
         running.terminate()  # it signals its child, and then its group
     else:
         os.killpg(running.pid, signal.SIGTERM)
-    if sender.endswith("alone"):
+    if alone:
         await asyncio.sleep(3 * SETTLING)  # within less, both would be one signal
         running.terminate()  # to `run` alone: it is passed on
-    times = b"times 2\n" if sender.endswith("alone") else b"times 1\n"
-    assert await asyncio.wait_for(running.stdout.readline(), 30) == times
+    assert await asyncio.wait_for(said.readline(), 30) == (b"2 0\n" if alone else b"1 0\n")
     await asyncio.wait_for(running.wait(), 30)
 
 
 async def test_two_signals_to_all_reach_the_command_once_each(home: Home, daemon: FakeTelemetry) -> None:
-    """As from systemd, which may send a SIGHUP behind its SIGTERM."""
-    count = home.root / "count.py"
-    count.write_text(
-        COUNT.replace(
-            "signal.signal(signal.SIGTERM",
-            "signal.signal(signal.SIGHUP, lambda *_: got.append(2))\nsignal.signal(signal.SIGTERM",
-        ).replace("len(got), flush", "got.count(1), got.count(2), flush")
-    )
-    words = [PY, "-c", "from steersman.cli.main import main; main()", "run", "--daemon", daemon.address, "--"]
-    running = await asyncio.create_subprocess_exec(
-        *words,
-        PY,
-        str(count),
-        "2",
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env=home.environ(),
-        start_new_session=True,
-    )
-    assert running.stdout is not None
-    assert await asyncio.wait_for(running.stdout.readline(), 30) == b"ready\n"
+    """As from systemd, which may send a SIGHUP behind its SIGTERM: while `run` still looks at the first."""
+    running, said = await counting(home, daemon, 2)
     os.killpg(running.pid, signal.SIGTERM)
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(SETTLING / 4)
     os.killpg(running.pid, signal.SIGHUP)
-    assert await asyncio.wait_for(running.stdout.readline(), 30) == b"times 1 1\n"
+    assert await asyncio.wait_for(said.readline(), 30) == b"1 1\n"
     await asyncio.wait_for(running.wait(), 30)
 
 

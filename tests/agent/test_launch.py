@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from steersman.agent.bystander import SETTLING
+from steersman.agent.bystander import SETTLING, Bystander
 from steersman.agent.launch import job_name
 from steersman.v1 import telemetry_pb2 as pb
 
@@ -317,6 +317,20 @@ async def test_two_signals_to_all_reach_the_command_once_each(home: Home, daemon
     os.killpg(running.pid, signal.SIGHUP)
     assert await asyncio.wait_for(said.readline(), 30) == b"1 1\n"
     await asyncio.wait_for(running.wait(), 30)
+
+
+def test_without_a_bystander_every_signal_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    for module, name in (("os", "pipe"), ("subprocess", "Popen")):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"steersman.agent.bystander.{module}.{name}", refuse)
+            bystander = Bystander([signal.SIGTERM])
+            bystander.start()
+        assert not bystander.saw(signal.SIGTERM)
+        bystander.quiet()
+        bystander.close()
 
 
 async def test_ctrl_c_at_a_terminal_reaches_the_command_once(home: Home, daemon: FakeTelemetry) -> None:

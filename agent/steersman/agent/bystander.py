@@ -49,8 +49,11 @@ class Bystander:
         self._old: set[int] = set()
 
     def start(self) -> None:
-        """Start the process."""
-        reading, writing = os.pipe()
+        """Start the process; where it can't be, the command runs on without it."""
+        try:
+            reading, writing = os.pipe()
+        except OSError:
+            return
         libc = ctypes.CDLL(None, use_errno=True)
         parent = os.getpid()
 
@@ -70,7 +73,7 @@ class Bystander:
                 preexec_fn=in_child,
             )
             self._pipe = reading
-        except OSError:
+        except (OSError, subprocess.SubprocessError):
             os.close(reading)
         finally:
             os.close(writing)

@@ -92,7 +92,8 @@ class LrMemory(Saved):
 
     def adjusted(self, factor: float, step: int, recommended: float | None = None) -> None:
         """Our own hand moved the rate after a step, when this one was recommended."""
-        self.share *= factor
+        if math.isfinite(factor):  # of an adjustment to a value nobody knows the factor where the rate is not known
+            self.share *= factor
         if self.share > 0.999:
             self.cuts = 0  # raised only, or a cut that was taken back
         elif factor < 1.0:

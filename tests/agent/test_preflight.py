@@ -39,12 +39,13 @@ class Tree:
         state: str = "S",
         parent: int = 1,
         environ: str = "",
+        flags: int = 0x400000,
         files: tuple[str, ...] | None = None,
         **status: str,
     ) -> None:
         folder = self.root / str(pid)
         (folder / "ns").mkdir(parents=True)
-        (folder / "stat").write_text(f"{pid} (a) b) {state} {parent} " + "0 " * 18)
+        (folder / "stat").write_text(f"{pid} (a) b) {state} {parent} 0 0 0 0 {flags} " + "0 " * 13)
         (folder / "cmdline").write_bytes(command.replace(" ", "\0").encode() + b"\0")
         (folder / "environ").write_bytes(environ.replace(" ", "\0").encode())
         lines = {"Uid": "7\t7\t7\t7", "TracerPid": "0", "Seccomp": "2", "CapEff": "0000000000000000", **status}
@@ -107,6 +108,7 @@ def test_a_job_that_can_be_entered(tree: Tree, look: Preflight) -> None:
 
 CASES: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "zombie": ({"state": "Z"}, "alive", "has ended", ""),
+    "on its way out": ({"flags": 0x400004, "files": ()}, "alive", "has ended", ""),
     "user": ({"Uid": "8\t8\t8\t8"}, "user", "belongs to user 8, and you are user 7", "sudo -u '#8'"),
     "traced": ({"TracerPid": "1"}, "traced", "is already traced by process 1 (bash)", "end that debugger"),
     "stopped": ({"state": "T"}, "stopped", "is stopped", "kill -CONT 20"),

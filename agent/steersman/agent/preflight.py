@@ -127,7 +127,7 @@ class Preflight:
     def _obstacles(self, target: Target) -> Iterator[Obstacle]:
         """What stands in the way; what makes the questions after it idle ends the search."""
         pid = target.pid
-        if target.state in ("Z", "X"):
+        if not target.alive:
             yield Obstacle("alive", f"process {pid} has ended; only its parent has not taken note of it yet")
             return
         blocked = [*self._owner(target), *self._namespaces(target)]

@@ -12,6 +12,9 @@ _LAUNCHERS = re.compile(
     r"(^|/)(torchrun|accelerate|deepspeed|torch\.distributed\.(run|launch)|accelerate\.commands\.\w+)$"
 )
 _HELPERS = re.compile(r"multiprocessing[.](spawn|forkserver|resource_tracker|semaphore_tracker)|compile_worker")
+# In /proc/PID/stat, counted from the state on (proc_pid_stat(5)), and PF_EXITING of Linux's include/linux/sched.h.
+_FLAGS = 6
+_EXITING = 0x4
 _PYTHON = re.compile(r"(?:^|/)(?:libpython|python)(\d)\.(\d+)(t?)(?=$|[/.]|\.so)")
 
 
@@ -57,8 +60,11 @@ class Target:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs, or could: it is neither gone nor a zombie."""
-        return self.state not in ("", "Z", "X")
+        """Whether it runs, or could: it is neither gone, nor a zombie, nor on its way out with its memory given up."""
+        after = self._text("stat").rpartition(")")[2].split()
+        if not after or after[0] in ("Z", "X"):
+            return False
+        return len(after) <= _FLAGS or not int(after[_FLAGS]) & _EXITING
 
     @property
     def parent(self) -> int:

@@ -40,7 +40,7 @@ def test_a_blow_up_is_known_by_the_third_point() -> None:
 def test_the_rate_blamed_is_that_of_the_time_and_not_what_the_schedule_has_come_down_to() -> None:
     n = 60
     loss = [1.4, 3.3, 24.0, *[8.0 - 0.01 * k for k in range(n - 3)]]
-    said = told(loss, decaying(n, 0.02))
+    said = told(loss, decaying(n, 0.02), grad=[0.7, 670.0, *[54.0] * (n - 2)])
     assert said.verdict is Verdict.LR_TOO_HIGH
     assert said.recommended_lr is not None
     assert 1e-4 < said.recommended_lr.value < 0.009

@@ -141,7 +141,7 @@ class Diagnostician:
         else:
             i_up, c = values["i_up"], values["c"]
             risen = values["affine_up"]
-            worse = (i_up is not None and i_up < -0.05) or (risen is not None and risen > AFFINE_RISE)
+            worse = panel.in_turn or (i_up is not None and i_up < -0.05) or (risen is not None and risen > AFFINE_RISE)
             verdict = Verdict.UNDETERMINED if worse else Verdict.HEALTHY
             confidence = 0.5 if worse else HEALTHY if c is not None else HEALTHY_BLIND
         return Diagnosis(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from steersman.rules.features.panel import Panel
+from steersman.rules.features.panel import BOUND, Panel
 from steersman.rules.samples import Samples
 
 Cell = float | None
@@ -31,8 +31,10 @@ def cells(samples: Samples, name: str) -> list[Cell] | None:
 class RowReader:
     """Feeds rows to a panel one by one.
 
-    The LR watched is that of one group for the whole life of a job: the first, by name, of those that were there in
-    the first row that had any.
+    The LR watched is that of one group: the first, by name, of those that were there in the first row that had any.
+    Where several optimizers step in turn, as those of a GAN, a row has the rates of one of them, and its loss and
+    gradients are that one's: of the others' rows only values that are not finite are taken, and validation. Where the
+    one that is watched does not come back, another is watched from there on.
     """
 
     def __init__(self, panel: Panel) -> None:
@@ -56,13 +58,25 @@ class RowReader:
         seldom = any(column is not None for column in (cosine, update, promise, scale, clipped, batch)) or bool(sets)
         group = self.group
         rate = rates.get(group)
+        others = [(name, column) for name, column in rates.items() if column is not None and name != group]
         for k in range(n):
+            lr = None if rate is None else rate[k]
+            if lr is not None:
+                panel.away = 0
+            elif others and (name := next((g for g, column in others if column[k] is not None), "")):
+                # The first row that has any rate, or another optimizer's.
+                if group and not panel.other_stepped():
+                    values = loss[k] if loss is not None else None, grad[k] if grad is not None else None
+                    if self._read_other(steps[k], times[k], values, [(set_, column[k]) for set_, column in sets]):
+                        yield True
+                    continue
+                self.group = group = name
+                rate = rates[group]
+                others = [(g, column) for g, column in rates.items() if column is not None and g != group]
+                lr = rate[k] if rate is not None else None
             taken = panel.clock(steps[k], times[k])
             bad = False
-            if not group:
-                group = next((g for g, column in rates.items() if column is not None and column[k] is not None), "")
-                self.group, rate = group, rates.get(group)
-            if rate is not None and (lr := rate[k]) is not None:
+            if lr is not None:
                 panel.learning_rate(lr, taken)
             if grad is not None and (norm := grad[k]) is not None:
                 panel.take_grad_norm(norm)
@@ -94,3 +108,21 @@ class RowReader:
                 if v is not None:
                     panel.take_validation(name, v)
             yield bad
+
+    def _read_other(
+        self, step: int, time: float, values: tuple[Cell, Cell], validation: Sequence[tuple[str, Cell]]
+    ) -> bool:
+        """Take of another optimizer's row, with its loss and gradient norm, what is everybody's; whether it broke."""
+        panel = self.panel
+        for name, value in validation:
+            if value is not None:
+                panel.take_validation(name, value)
+        loss, norm = (value if value is not None and not abs(value) < BOUND else None for value in values)
+        if loss is None and norm is None:
+            return False
+        panel.clock(step, time)
+        if norm is not None:
+            panel.take_grad_norm(norm)
+        if loss is not None:
+            panel.take_loss(loss)
+        return True

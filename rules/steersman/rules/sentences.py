@@ -94,6 +94,11 @@ def quiet(verdict: Verdict, values: Mapping[str, Value], regime: str, needed: in
     out: list[str] = []
     if values["blanked"]:
         out.append(f"{values['since_regime']:.0f} points since the last change ({regime}): too early to judge.")
+    if values["in_turn"]:
+        out.append(
+            "Several optimizers step in turn, each on a loss that depends on the other's: one that rises or stays "
+            "where it is may be as it should be. What breaks is told; the first optimizer's losses are what is looked at."
+        )
     i, i_lo, i_up, c, up = values["i"], values["i_lo"], values["i_up"], values["c"], values["up"]
     if i is not None and i_lo is not None and i_up is not None:
         if i_lo > 0.0:

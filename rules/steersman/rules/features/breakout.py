@@ -6,6 +6,8 @@ from typing import ClassVar
 
 from steersman.rules.features.saved import Saved
 
+_LATELY = 32
+
 
 class Breakout(Saved):
     """The last two values against the highest of all before them.
@@ -17,11 +19,19 @@ class Breakout(Saved):
     >>> b = Breakout()
     >>> for x in (0.3, 0.2, 1.2, 3.2):
     ...     b.update(x)
-    >>> round(b.low, 1), round(b.high, 1)
-    (0.9, 2.9)
+    >>> round(b.low, 1), round(b.high, 1), round(b.rattle, 1)
+    (0.9, 2.9, 0.1)
+
+    How far single values lie apart is told from the changes between those before the two, which need no location (von
+    Neumann 1941): of independent ones the mean change is 1.13 standard deviations.
+
+    Attributes:
+        low: what the lower of the last two stands above all before them; negative where it does not.
+        high: the same of the higher.
+        rattle: mean change, up or down, from one value to the next among those before them; 0 before the fourth.
     """
 
-    FIELDS: ClassVar[tuple[str, ...]] = ("count", "top", "last", "low", "high")
+    FIELDS: ClassVar[tuple[str, ...]] = ("count", "top", "last", "low", "high", "rattle", "change", "older")
 
     def __init__(self) -> None:
         self.count = 0
@@ -29,6 +39,9 @@ class Breakout(Saved):
         self.last = 0.0
         self.low = 0.0
         self.high = 0.0
+        self.rattle = 0.0
+        self.change = 0.0
+        self.older = 0.0
 
     def update(self, level: float) -> None:
         """Take a value on its scale."""
@@ -39,6 +52,10 @@ class Breakout(Saved):
             self.low, self.high = (level - top, last - top) if level < last else (last - top, level - top)
         if count == 2 or (count > 2 and last > self.top):
             self.top = last
+        if count >= 4:
+            self.rattle += (self.older - self.rattle) / min(count - 3, _LATELY)
+        self.older = self.change
+        self.change = abs(level - last)
         self.last = level
 
     def burst(self) -> None:

@@ -45,6 +45,9 @@ BEGINNING = 20
 MAX_SETS = 16
 """Validation sets followed at most; a job that names a set after each step must not fill the memory."""
 
+TAKEN_OVER = 512
+"""Rows of other optimizers in a row after which the one that was watched does not come back."""
+
 _PARTS = (
     "scale", "z", "z_grad", "cusum", "cusum_grad", "drawup", "ring",
     "hypergrad", "step_size", "gain", "bad_loss", "bad_grad", "rate", "regime",
@@ -62,8 +65,8 @@ class Panel(Saved):
 
     FIELDS: ClassVar[tuple[str, ...]] = (
         "step", "time", "joined", "entered", "loss", "z_top", "jump", "zg_top", "adjusted", "warming", "broke_out",
-        "broke_out_top", "broke_out_grad", "warmup_steps", "taken", "judged", "bursting", "p_low", "p_high", "octaves",
-        "grad_zero_run", "grad_seen", "offset",
+        "broke_out_top", "broke_out_rattle", "broke_out_grad", "warmup_steps", "taken", "judged", "bursting", "p_low",
+        "p_high", "octaves", "grad_zero_run", "grad_seen", "offset", "others", "away",
     )  # fmt: skip
 
     # Above thirty attributes an object without slots is looked up in a dictionary.
@@ -83,6 +86,7 @@ class Panel(Saved):
         self.warming = False
         self.broke_out: float | None = None
         self.broke_out_top = 0.0
+        self.broke_out_rattle: float | None = None
         self.broke_out_grad: float | None = None
         self.warmup_steps = 0
         self.taken = 1
@@ -91,6 +95,8 @@ class Panel(Saved):
         self.grad_zero_run = 0
         self.grad_seen = 0
         self.offset = False
+        self.others = 0
+        self.away = 0
         self.p_low: float | None = None
         self.p_high: float | None = None
         self.octaves: float | None = None
@@ -162,6 +168,16 @@ class Panel(Saved):
             self.begin("the LR jumped")
         self.warming = warming
 
+    def other_stepped(self) -> bool:
+        """Take note of a row that is another optimizer's; whether that one has taken over for good."""
+        self.others += 1
+        self.away += 1
+        if self.away <= TAKEN_OVER:
+            return False
+        self.others = self.away = 0
+        self.begin("another optimizer took over", afresh=True)
+        return True
+
     def take_loss(self, loss: float) -> None:
         """Take a loss, whatever it is."""
         usable = abs(loss) < BOUND  # false for NaN
@@ -201,6 +217,7 @@ class Panel(Saved):
         seen.update(level)
         if seen.count >= 3 and (self.broke_out is None or seen.low > self.broke_out):
             self.broke_out, self.broke_out_top = seen.low, seen.high
+            self.broke_out_rattle = seen.rattle if seen.count >= 4 else None
         self.knee.update(level)
         step = self.step
         ln_step = math.log(step + 2.0) if step >= 0 else 0.0
@@ -311,8 +328,13 @@ class Panel(Saved):
                 self.p_low, self.p_high, self.octaves = judgement.low, judgement.high, judgement.octaves
         self.offset = values["offset"] is True
         self.z_top, self.zg_top, self.jump = None, None, 0.0
-        self.broke_out, self.broke_out_top, self.broke_out_grad = None, 0.0, None
+        self.broke_out, self.broke_out_top, self.broke_out_rattle, self.broke_out_grad = None, 0.0, None, None
         self.surge.top = 0.0
+
+    @property
+    def in_turn(self) -> bool:
+        """Whether one row in twenty, and three at least, are those of other optimizers."""
+        return self.others >= 3 and self.others * 20 >= self.regime.points
 
     def trend(self) -> Trend | None:
         """The trend of the regime."""

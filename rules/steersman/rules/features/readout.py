@@ -42,6 +42,7 @@ def read_out(panel: Panel) -> dict[str, Value]:
         "blanked": regime.since < regime.blank,
         "adjusted": float(panel.adjusted),
         "joined": panel.joined,
+        "in_turn": panel.in_turn,
         "loss": panel.loss,
         "loss_smooth": panel.scale.back(fast) if seen else None,
         "z_loss": panel.z_top,
@@ -99,10 +100,11 @@ def _put_levels(panel: Panel, out: dict[str, Value], relative: bool) -> None:
         out["breakout"] = panel.broke_out
         out["breakout_top"] = panel.broke_out_top if panel.broke_out is not None else None
         out["breakout_gnorm"] = panel.broke_out_grad
+        out["rattle"] = panel.broke_out_rattle
         out["knee"] = None if panel.joined else knee.ratio
         out["loss_first"] = panel.scale.back(knee.first) if knee.count and not panel.joined else None
     else:
-        out["breakout"] = out["breakout_top"] = None
+        out["breakout"] = out["breakout_top"] = out["rattle"] = None
         out["breakout_gnorm"] = panel.broke_out_grad
         out["knee"] = out["loss_first"] = None
     surge = panel.surge

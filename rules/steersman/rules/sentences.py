@@ -97,7 +97,7 @@ def quiet(verdict: Verdict, values: Mapping[str, Value], regime: str, needed: in
     if values["in_turn"]:
         out.append(
             "Several optimizers step in turn, each on a loss that depends on the other's: one that rises or stays "
-            "where it is may be as it should be. What breaks is told; the first optimizer's losses are what is looked at."
+            "where it is may be as it should be. What breaks is told; looked at are the losses of the first optimizer."
         )
     i, i_lo, i_up, c, up = values["i"], values["i_lo"], values["i_up"], values["c"], values["up"]
     if i is not None and i_lo is not None and i_up is not None:

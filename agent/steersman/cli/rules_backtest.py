@@ -13,6 +13,7 @@ from steersman.cli.rule_files import load_rules, read_whole
 from steersman.cli.words import plural
 
 if TYPE_CHECKING:
+    from steersman.rules.backtest.backtest import Backtest
     from steersman.rules.backtest.labels import LabelBook
     from steersman.rules.recording import Recording
 
@@ -63,9 +64,9 @@ def command(
     """Replay the RUNS (logs, or folders of them) and say how good rules are on them.
 
     With --labels: precision, recall, false alarms and delay of each rule and each verdict, with exact 95 % intervals.
-    Without: how often each rule fired.
+    Without: how often each rule fired. The exit code is 3 where a run could not be read.
     """
-    from steersman.cli.backtest_page import as_object, tables
+    from steersman.cli.backtest_page import as_object
     from steersman.rules.backtest.backtest import Backtest
     from steersman.rules.backtest.labels import LabelBook, read_labels
 
@@ -92,10 +93,18 @@ def command(
         from steersman.cli.jsonform import dumps
 
         click.echo(dumps(as_object(backtest)))
-        return
+    else:
+        _print(backtest)
+    if backtest.unreadable:
+        sys.exit(3)
+
+
+def _print(backtest: Backtest) -> None:
     from rich.console import Console
 
     # Whoever pipes wants whole lines.
+    from steersman.cli.backtest_page import tables
+
     console = Console() if sys.stdout.isatty() else Console(width=_PIPED)
     for table in tables(backtest):
         console.print(table)

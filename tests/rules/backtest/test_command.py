@@ -40,7 +40,7 @@ def call(*words: object) -> Result:
 
 def test_a_table_and_what_was_left_out(runs: Path) -> None:
     result = call("--labels", runs / "labels.csv", runs / "runs")
-    assert result.exit_code == 0, result.exception
+    assert result.exit_code == 3, result.exception
     assert "2 runs, 2 of them labelled" in result.stdout
     (row,) = [line for line in result.stdout.splitlines() if line.startswith("lr_zero ")]
     assert row.split("  ")[0] == "lr_zero"
@@ -88,7 +88,7 @@ def test_without_labels_what_fired_is_counted(runs: Path) -> None:
 
 
 def test_rates_on_healthy_runs_are_written_where_asked(runs: Path) -> None:
-    assert call("--labels", runs / "labels.csv", "--healthy", runs / "h.json", runs / "runs").exit_code == 0
+    assert call("--labels", runs / "labels.csv", "--healthy", runs / "h.json", runs / "runs").exit_code == 3
     assert json.loads((runs / "h.json").read_text())["healthy_runs"] == 1
 
 

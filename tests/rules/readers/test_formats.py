@@ -379,7 +379,11 @@ def test_a_cell_of_any_length_ends_nothing(tmp_path: Path) -> None:
 def test_of_a_gzip_that_is_cut_off_what_is_before_the_cut_is_read(tmp_path: Path) -> None:
     packed = gzip.compress("".join(["step,loss\n", *(f"{k},{math.sin(k)}\n" for k in range(20_000))]).encode())
     (tmp_path / "a.csv.gz").write_bytes(packed[: len(packed) // 2])
-    assert 5_000 < len(one(tmp_path / "a.csv.gz").samples) < 15_000
+    run = one(tmp_path / "a.csv.gz")
+    assert 5_000 < len(run.samples) < 15_000
+    assert any("cut off" in note for note in run.notes)
+    (tmp_path / "a.csv.gz").write_bytes(packed)
+    assert one(tmp_path / "a.csv.gz").notes == ()
 
 
 def test_a_table_that_is_too_wide_says_so(tmp_path: Path) -> None:

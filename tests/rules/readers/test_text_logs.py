@@ -54,6 +54,23 @@ def test_modded_nanogpt_behind_its_source(tmp_path: Path) -> None:
     assert values(run, "val_loss") == [10.8, None]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "step {0} loss tensor({1}, device='cuda:0', grad_fn=<NllLossBackward0>) lr 0.1\n",
+        "step {0} loss tensor({1}) lr 0.1\n",
+        "step {0} loss {1} lr 0.1\n",
+        "{{'step': {0}, 'loss': np.float64({1}), 'lr': np.float32(0.1)}}\n",
+        "step {0}: loss=tensor({1}, dtype=torch.float64), learning rate 1e-1, time 3\n",
+    ],
+)
+def test_numbers_as_they_are_printed_without_a_sign_before_them(tmp_path: Path, line: str) -> None:
+    run = one(write(tmp_path / "x.log", "".join(line.format(k, 2.0 - k / 8) for k in range(1, 9))))
+    assert run.samples.steps.tolist() == list(range(1, 9))
+    assert values(run, "loss") == [2.0 - k / 8 for k in range(1, 9)]
+    assert values(run, "lr/0") == [0.1] * 8
+
+
 def coqui(step: int, *cells: str) -> str:
     head = f"\x1b[1m   --> TIME: 2024-08-03 02:51:47 -- STEP: 0/14 -- GLOBAL_STEP: {step}\x1b[0m\n"
     return head + "".join(f"     | > {cell}\n" for cell in cells) + "\n"

@@ -71,6 +71,12 @@ class _CaseFileReader(TreeReader):
         top = self.mapping(root, ("rules", "cases"), "a file of cases")
         if top is None:
             return None
+        named = top.get("rules")
+        if isinstance(named, yaml.SequenceNode) and any(isinstance(item, yaml.MappingNode) for item in named.value):
+            name = Path(self.path).name
+            words = f"these are rules, and not cases of them: a file of cases beside it names it as `rules: [{name}]`"
+            self.wrong(named, words)
+            return None
         sources = self.sources(top.get("rules"))
         known = self.known(sources, top.get("rules"))
         if "cases" not in top:

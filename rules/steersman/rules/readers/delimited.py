@@ -30,6 +30,10 @@ def recognises(path: Path, head: bytes) -> bool:
     cells = [line.split(mark) for line in lines[:-1] or lines]
     if all(any(cell.rstrip().endswith((":", "=")) for cell in row) for row in cells[:2]):
         return False  # names stand beside their numbers in each line: a text, whose columns have no names
+    if len(cells) > 1 and any(
+        "loss" in cell.lower() and cell == below for cell, below in zip(*cells[:2], strict=False)
+    ):
+        return False  # the same, as `step 1 loss 1.9`
     alike = sum(len(row) == len(cells[0]) for row in cells) >= 0.9 * len(cells)
     return alike and any(as_number(cell) is not None for row in cells[1:] for cell in row)
 

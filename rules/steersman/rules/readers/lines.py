@@ -105,6 +105,26 @@ def text_blocks(path: Path) -> Iterator[str]:
         yield _ended(decode(rest))
 
 
+def cut_off(path: Path) -> bool:
+    """Whether a file is a gzip that ends before its end, or is damaged from somewhere on.
+
+    Raises:
+        OSError: cannot be read.
+    """
+    with path.open("rb") as raw:
+        if raw.read(2) != GZIP:
+            return False
+        raw.seek(0)
+        total = 0
+        with gzip.GzipFile(fileobj=raw) as file:
+            try:
+                while total <= MAX_BYTES and (block := file.read1(BLOCK)):
+                    total += len(block)
+            except (EOFError, zlib.error, gzip.BadGzipFile):
+                return True
+    return False
+
+
 def _ended(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 

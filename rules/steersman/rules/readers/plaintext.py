@@ -22,7 +22,11 @@ _COUNTER = re.compile(
     r"\b(global[ _]step|steps?|iter(?:ation)?s?|epoch|batch|update)\b[ ]*[:=#]?[ ]*\[?[ ]*(\d{1,15})", re.I
 )
 _LOSS = re.compile(rf"loss\w*[\"']?{_PAD}[:=]?{_PAD}[\"']?{NUMBER}", re.I)
-_BARE = re.compile(rf"\b((?:[A-Za-z]\w*[ _])?loss)[ ]+({NUMBER})(?![\w])", re.I)
+_BARE = re.compile(
+    rf"\b((?:[A-Za-z]\w*[ _])?loss|lr|learning[ _]rate|grad(?:ient)?[ _]norm)[ ]+({NUMBER})(?![\w])", re.I
+)
+_WRAPPED = re.compile(rf"\b(?:tensor|(?:np|numpy)\.float\d{{1,3}})\(({NUMBER})(?:,[^()]{{0,80}})?\)", re.I)
+"""A number as torch and NumPy 2 print it: `tensor(1.99, device='cuda:0')`, `np.float64(1.99)`."""
 _UP_TO_LOSS = re.compile(r".*?loss\w*[\"']?\s*[:=]", re.I)
 _FEWEST = 3
 _MANY = 20
@@ -85,6 +89,8 @@ def _shape(line: str) -> str:
 
 
 def _cells(line: str) -> Row:
+    if "(" in line:
+        line = _WRAPPED.sub(r"\1", line)
     if _LOSS.search(line) is None:
         return {}
     row: Row = {}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 from pathlib import Path
 
 from steersman.rules.readers.assemble import assemble
 from steersman.rules.readers.formats import FORMATS, by_name
-from steersman.rules.readers.lines import GZIP, head
+from steersman.rules.readers.lines import GZIP, cut_off, head
 from steersman.rules.readers.reading import Format, ReadError, Wishes, reason
 from steersman.rules.readers.split import split
 from steersman.rules.recording import Recording
@@ -36,6 +37,9 @@ def read_runs(path: Path, source: str, wishes: Wishes, form: Format | None = Non
             raise ReadError("it is a pipe or a device: write it into a file first")
         form = form or recognised(path, wishes)
         logs = [part for log in form.read(path) for part in split(log)]
+        if logs and path.is_file() and cut_off(path):
+            words = "it is a gzip that is cut off or damaged: what comes after that is not in it"
+            logs[-1] = replace(logs[-1], notes=(*logs[-1].notes, words))
         several = len(logs) > 1
         runs: list[Recording] = []
         problem: ReadError | None = None

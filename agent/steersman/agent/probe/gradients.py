@@ -63,7 +63,7 @@ class Gradients(Rounds):
         clips = gathered.clips if gathered is not None else ()
         if gathered is not None and gathered.cut:
             self._note_cut(row)
-        wanted = row is not None and self.step % budget.norm_every == 0
+        wanted = row is not None and self._is_turn(budget.norm_every)
         norm = seen.norm
         if row is not None and (wanted or clips or self._covered):
             self._take_norm(seen, optimizer, row, clips, wanted)

@@ -177,9 +177,17 @@ class Rounds:
             ordered = self._orders.open
         if self._overlay.in_force:
             self._overlay.advance(self._first_lr())
-        if ordered or self.inquiry is not None or step % self._budget.rows_every == 0:
+        if ordered or self.inquiry is not None or self._is_turn(self._budget.rows_every):
             self.row = Row(step, self._rows.width)
             self._kind = ROW
+
+    def _is_turn(self, every: int) -> bool:
+        """Whether what is done every so many rounds is done in this one.
+
+        Of several optimizers as many rounds on end are taken as there are optimizers, or of two that step in turn it
+        would always be the same one's.
+        """
+        return self.step // (len(self.stepping) or 1) % every == 0
 
     def _first_lr(self) -> Any:
         optimizer = self.stepping[0].ref()

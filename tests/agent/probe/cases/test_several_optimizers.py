@@ -89,3 +89,22 @@ def test_a_chained_step_is_one_sample(probe: Any, receiver: Any) -> None:
     rows = receiver.take().rows
     assert len(rows) == rows_before + 3
     assert [row["step"] for row in rows] == list(range(rows_before + 3))
+
+
+@pytest.mark.parametrize("every", [2, 4])
+def test_thinned_there_are_still_samples_of_each(every: int, probe: Any, receiver: Any) -> None:
+    probe._steps._budget.rows_every = every
+    ran(Gan, 16)
+    probe.close()
+    rows = receiver.take().rows
+    assert [row["step"] for row in rows] == [s for s in range(32) if s // 2 % every == 0]
+    assert sum("lr/0" in row for row in rows) == sum("lr/1.0" in row for row in rows) == 16 // every
+
+
+@pytest.mark.parametrize("every", [2, 4])
+def test_thinned_there_are_still_norms_of_each(every: int, probe: Any, receiver: Any) -> None:
+    probe._steps._budget.norm_every = every
+    ran(Gan, 16)
+    probe.close()
+    with_norm = [row["step"] for row in receiver.take().rows if "grad_norm" in row]
+    assert with_norm == [s for s in range(32) if s // 2 % every == 0]

@@ -29,8 +29,11 @@ def decaying(n: int, peak: float, warm: int = 4) -> list[float]:
     ]
 
 
-def test_a_blow_up_is_known_by_the_third_point() -> None:
-    said = told([1.4, 3.3, 24.0], [0.004, 0.009, 0.014], grad=[0.7, 670.0, 54.0])
+@pytest.mark.parametrize(
+    ("loss", "grad"), [([1.4, 3.3, 24.0], [0.7, 670.0, 54.0]), ([1.3, 6.0, 24.0], [7.6, 14.0, 36.0])]
+)
+def test_a_blow_up_is_known_by_the_third_point(loss: list[float], grad: list[float]) -> None:
+    said = told(loss, [0.004, 0.009, 0.014], grad=grad)
     assert said.verdict is Verdict.LR_TOO_HIGH
     assert said.onset_step == 15
     assert said.recommended_lr is not None

@@ -60,10 +60,12 @@ class Engine:
     def feed(self, samples: Samples) -> list[Finding]:
         """Take rows of one rank; returns the findings whose state changed, in order."""
         changed: list[Finding] = []
-        panel, regime, coming = self._panel, self._panel.regime, self._coming
-        for bad in self._rows.read(samples):
-            if coming and panel.step >= coming[0][0]:
+        panel, regime, coming, rows = self._panel, self._panel.regime, self._coming, self._rows
+        for bad in rows.read(samples):
+            if coming and max(panel.step, rows.passed) >= coming[0][0]:
                 self._adjust(coming.pop(0)[1])
+            if bad is None:
+                continue
             points = regime.points
             if bad or points % CHECK_EVERY == 0 or points < EARLY:
                 self._check(changed)
@@ -143,6 +145,7 @@ class Engine:
             "version": VERSION,
             "panel": self._panel.state(),
             "group": self._rows.group,
+            "together": self._rows.together,
             "alarms": {a.rule.name: a.state() for a in self._alarms},
             "diagnosis": self._diagnostician.state(),
             "coming": self._coming,
@@ -165,7 +168,7 @@ class Engine:
         engine = cls(pack, facts)
         try:
             engine._panel.load(state["panel"])
-            engine._rows.group = state["group"]
+            engine._rows.group, engine._rows.together = state["group"], state["together"]
             for alarm in engine._alarms:
                 if alarm.rule.name in state["alarms"]:
                     alarm.load(state["alarms"][alarm.rule.name])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from steersman.rules.features.panel import BOUND, Panel
 from steersman.rules.samples import Samples
@@ -33,16 +33,24 @@ class RowReader:
 
     The LR watched is that of one group: the first, by name, of those that were there in the first row that had any.
     Where several optimizers step in turn, as those of a GAN, a row has the rates of one of them, and its loss and
-    gradients are that one's: of the others' rows only values that are not finite are taken, and validation. Where the
-    one that is watched does not come back, another is watched from there on.
+    gradients are that one's: of the others' rows only values that are not finite are taken, and validation. Groups that
+    ever were in one row with the one that is watched have its loss. Where hardly any row is of that one any more,
+    another is watched from there on.
+
+    Attributes:
+        group: whose LR is watched.
+        together: the groups that were in one row with it.
+        passed: step of the last row that was passed over.
     """
 
     def __init__(self, panel: Panel) -> None:
         self.panel = panel
         self.group = ""
+        self.together: list[str] = []
+        self.passed = -1
 
-    def read(self, samples: Samples) -> Iterator[bool]:
-        """Take the rows in order; after each says whether it held a value that is not finite."""
+    def read(self, samples: Samples) -> Iterator[bool | None]:
+        """Take the rows in order; after each says whether it held a value that is not finite, None if passed over."""
         n = len(samples)
         panel = self.panel
         steps: list[int] = samples.steps.tolist()
@@ -56,24 +64,31 @@ class RowReader:
             if (column := cells(samples, name)) is not None
         ]
         seldom = any(column is not None for column in (cosine, update, promise, scale, clipped, batch)) or bool(sets)
-        group = self.group
-        rate = rates.get(group)
-        others = [(name, column) for name, column in rates.items() if column is not None and name != group]
+        rate = rates.get(self.group)
+        others = self._others(rates)
         for k in range(n):
             lr = None if rate is None else rate[k]
-            if lr is not None:
-                panel.away = 0
-            elif others and (name := next((g for g, column in others if column[k] is not None), "")):
-                # The first row that has any rate, or another optimizer's.
-                if group and not panel.other_stepped():
-                    values = loss[k] if loss is not None else None, grad[k] if grad is not None else None
-                    if self._read_other(steps[k], times[k], values, [(set_, column[k]) for set_, column in sets]):
-                        yield True
-                    continue
-                self.group = group = name
-                rate = rates[group]
-                others = [(g, column) for g, column in rates.items() if column is not None and g != group]
-                lr = rate[k] if rate is not None else None
+            if others and (there := [name for name, column in others if column[k] is not None]):
+                if lr is not None:
+                    self.together += there
+                    others = self._others(rates)
+                elif not self.group or not any(
+                    c is not None and c[k] is not None for c in map(rates.get, self.together)
+                ):
+                    # The first row that has any rate, or another optimizer's.
+                    over = bool(self.group) and panel.other_row()
+                    if self.group and not over:
+                        values = loss[k] if loss is not None else None, grad[k] if grad is not None else None
+                        validation = [(name, column[k]) for name, column in sets]
+                        yield True if self._read_other(steps[k], times[k], values, validation) else None
+                        continue
+                    if over:
+                        panel.take_over()
+                    self.group, self.together = there[0], there[1:]
+                    rate, others = rates[self.group], self._others(rates)
+                    lr = rate[k] if rate is not None else None
+            if panel.share < 1.0:
+                panel.own_row()
             taken = panel.clock(steps[k], times[k])
             bad = False
             if lr is not None:
@@ -109,11 +124,17 @@ class RowReader:
                     panel.take_validation(name, v)
             yield bad
 
+    def _others(self, rates: Mapping[str, list[Cell] | None]) -> list[tuple[str, list[Cell]]]:
+        """The groups that were never in one row with the one that is watched."""
+        known = (self.group, *self.together)
+        return [(name, column) for name, column in rates.items() if column is not None and name not in known]
+
     def _read_other(
         self, step: int, time: float, values: tuple[Cell, Cell], validation: Sequence[tuple[str, Cell]]
     ) -> bool:
         """Take of another optimizer's row, with its loss and gradient norm, what is everybody's; whether it broke."""
         panel = self.panel
+        self.passed = step
         for name, value in validation:
             if value is not None:
                 panel.take_validation(name, value)

@@ -306,6 +306,10 @@ def test_export_of_our_own(tmp_path: Path) -> None:
     assert (run.name, run.format) == ("gpt", "series")
     assert [v is not None and math.isnan(v) for v in values(run, "loss")] == [False, True, False]
     assert values(run, "val_loss/wiki") == [None, 2.5, None]
+    text += "\n" + series("lr/0", [0, 2], [0.1, 0.1]) + "\n" + series("lr/1.0", [1], [0.2])
+    run = one(write(tmp_path / "gan.json", text))
+    assert values(run, "lr/0") == [0.1, None, 0.1], "whose rate is in a row tells which optimizer's it is"
+    assert values(run, "lr/1.0") == [None, 0.2, None]
 
 
 def test_a_table_in_utf_16(tmp_path: Path) -> None:

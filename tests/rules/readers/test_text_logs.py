@@ -71,6 +71,22 @@ def test_numbers_as_they_are_printed_without_a_sign_before_them(tmp_path: Path, 
     assert values(run, "lr/0") == [0.1] * 8
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["loss 0.5 (plateau: lr 2 times reduced)", "loss 0.5 and reduced the lr 2 times", "loss 0.5 base lr 0.1"],
+)
+def test_a_rate_in_prose_is_none(tmp_path: Path, words: str) -> None:
+    run = one(write(tmp_path / "x.log", "".join(f"step {k} {words}\n" for k in range(1, 9))))
+    assert values(run, "loss") == [0.5] * 8
+    assert "lr/0" not in run.samples.columns
+
+
+def test_a_table_whose_header_stands_twice_is_one(tmp_path: Path) -> None:
+    rows = "".join(f"{k}\t{2.0 - k / 8}\t0.1\n" for k in range(1, 9))
+    run = one(write(tmp_path / "x.txt", "step\tloss\tlr\n" * 2 + rows))
+    assert values(run, "loss") == [2.0 - k / 8 for k in range(1, 9)]
+
+
 def coqui(step: int, *cells: str) -> str:
     head = f"\x1b[1m   --> TIME: 2024-08-03 02:51:47 -- STEP: 0/14 -- GLOBAL_STEP: {step}\x1b[0m\n"
     return head + "".join(f"     | > {cell}\n" for cell in cells) + "\n"

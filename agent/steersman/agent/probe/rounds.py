@@ -23,6 +23,7 @@ ROW, NORM, DIRECTION = 1, 2, 4
 _MOST_ASKING = 16
 _MOST_AGAIN = 256
 _MOST_STEPS = 1 << 53
+_GOLDEN, _WORD = 0x9E3779B1, 0xFFFFFFFF  # 2^32 over the golden ratio
 
 
 class Rounds:
@@ -182,12 +183,15 @@ class Rounds:
             self._kind = ROW
 
     def _is_turn(self, every: int) -> bool:
-        """Whether what is done every so many rounds is done in this one.
+        """Whether what is done once in so many rounds is done in this one.
 
-        Of several optimizers as many rounds on end are taken as there are optimizers, or of two that step in turn it
-        would always be the same one's.
+        Of several optimizers that step in turn each n-th round would be the same one's again and again. Multiples of
+        the golden ratio fall evenly among all of them, whatever their turns are, and in all ranks alike (Knuth, The Art
+        of Computer Programming 3, 6.4).
         """
-        return self.step // (len(self.stepping) or 1) % every == 0
+        if len(self.stepping) < 2 or every == 1:
+            return self.step % every == 0
+        return (self.step * _GOLDEN & _WORD) * every <= _WORD
 
     def _first_lr(self) -> Any:
         optimizer = self.stepping[0].ref()
@@ -344,8 +348,9 @@ class Rounds:
 
         A validation of every step looks the same: both are unknown from the second round on in which they come.
         """
-        # Of two networks that step in turn, one may have them.
-        near = min(len(self.stepping), 2) * self._budget.rows_every
+        # Of networks that step in turn, one may have them; what came in rounds without a row is in the next.
+        every, several = self._budget.rows_every, len(self.stepping)
+        near = every if several < 2 else 2 if every == 1 else 2 * every + min(several, 16)
         again, self._validated_at = step - self._validated_at <= near, step
         self._every_round = self._every_round + 1 if again else 0
         if self._every_round == 2 and not self._every_round_said:

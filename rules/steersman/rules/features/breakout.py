@@ -6,7 +6,10 @@ from typing import ClassVar
 
 from steersman.rules.features.saved import Saved
 
-_LATELY = 32
+EARLY = 24
+"""Values after which others know how far single ones lie apart."""
+_PER_CHANGE = 0.58
+"""Mean absolute first over second difference of independent normal values: sqrt(2) over sqrt(6)."""
 
 
 class Breakout(Saved):
@@ -23,15 +26,18 @@ class Breakout(Saved):
     (0.9, 2.9, 0.1)
 
     How far single values lie apart is told from the changes between those before the two, which need no location (von
-    Neumann 1941): of independent ones the mean change is 1.13 standard deviations.
+    Neumann 1941): of independent ones the mean change is 1.13 standard deviations. A trend is in the changes too, and
+    not in the changes of the changes, which are taken once there are three of them; before that one that has only ever
+    risen counts as a trend.
 
     Attributes:
         low: what the lower of the last two stands above all before them; negative where it does not.
         high: the same of the higher.
-        rattle: mean change, up or down, from one value to the next among those before them; 0 before the fourth.
     """
 
-    FIELDS: ClassVar[tuple[str, ...]] = ("count", "top", "last", "low", "high", "rattle", "change", "older")
+    FIELDS: ClassVar[tuple[str, ...]] = (
+        "count", "top", "last", "low", "high", "change", "before", "oldest", "first", "second", "climbs",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.count = 0
@@ -39,9 +45,13 @@ class Breakout(Saved):
         self.last = 0.0
         self.low = 0.0
         self.high = 0.0
-        self.rattle = 0.0
+        # The last three changes; of those before the last two values: their mean, that of their changes, the rises.
         self.change = 0.0
-        self.older = 0.0
+        self.before = 0.0
+        self.oldest = 0.0
+        self.first = 0.0
+        self.second = 0.0
+        self.climbs = 0
 
     def update(self, level: float) -> None:
         """Take a value on its scale."""
@@ -52,11 +62,26 @@ class Breakout(Saved):
             self.low, self.high = (level - top, last - top) if level < last else (last - top, level - top)
         if count == 2 or (count > 2 and last > self.top):
             self.top = last
-        if count >= 4:
-            self.rattle += (self.older - self.rattle) / min(count - 3, _LATELY)
-        self.older = self.change
-        self.change = abs(level - last)
+        if count < EARLY:
+            before = self.before
+            if count >= 4:
+                self.first += (abs(before) - self.first) / (count - 3)
+                if before > 0.0:
+                    self.climbs += 1
+                if count >= 5:
+                    self.second += (abs(before - self.oldest) - self.second) / (count - 4)
+            self.oldest, self.before, self.change = before, self.change, level - last
         self.last = level
+
+    @property
+    def rattle(self) -> float | None:
+        """Mean change from one value to the next before the last two, but for a trend; from the 4th to the 23rd."""
+        count = self.count
+        if not 4 <= count < EARLY:
+            return None
+        if count >= 7:
+            return min(self.first, _PER_CHANGE * self.second)
+        return 0.0 if count >= 5 and self.climbs == count - 3 else self.first
 
     def burst(self) -> None:
         """Take a value that is beyond all numbers: e times e above the highest."""

@@ -51,7 +51,11 @@ _NAMES: tuple[tuple[str, str, str], ...] = (
     ),
     ("breakout", "number", "nats by which the last two losses both stand above every one before them"),
     ("breakout_top", "number", "the same of the higher of the two"),
-    ("rattle", "number", "mean change from each loss to the next before those two, nats"),
+    (
+        "rattle",
+        "number",
+        "mean change from each loss to the next before those two but for a trend, nats; of the first 23 losses",
+    ),
     ("breakout_gnorm", "number", "nats by which the last two gradient norms both stand above every one before them"),
     ("lr_surge", "number", "learning rate over its highest before it surged, for 64 points after that"),
     ("surge_points", "number", "points since then"),

@@ -45,8 +45,16 @@ BEGINNING = 20
 MAX_SETS = 16
 """Validation sets followed at most; a job that names a set after each step must not fill the memory."""
 
-TAKEN_OVER = 512
-"""Rows of other optimizers in a row after which the one that was watched does not come back."""
+TURNS = 128
+"""Rows over which it is told how many of them are those of other optimizers."""
+
+IN_TURN, TAKEN_OVER = 0.95, 0.1
+"""Below the first share of its own rows an optimizer steps in turn with others, below the second another is watched."""
+
+_OF_AN_OPTIMIZER = (
+    "scale", "z", "z_grad", "cusum", "cusum_grad", "drawup", "rate", "breakout", "breakout_grad", "knee", "zeros",
+    "grad_level", "recovery", "stale", "surge", "spikes", "step_size",
+)  # fmt: skip
 
 _PARTS = (
     "scale", "z", "z_grad", "cusum", "cusum_grad", "drawup", "ring",
@@ -66,7 +74,7 @@ class Panel(Saved):
     FIELDS: ClassVar[tuple[str, ...]] = (
         "step", "time", "joined", "entered", "loss", "z_top", "jump", "zg_top", "adjusted", "warming", "broke_out",
         "broke_out_top", "broke_out_rattle", "broke_out_grad", "warmup_steps", "taken", "judged", "bursting", "p_low",
-        "p_high", "octaves", "grad_zero_run", "grad_seen", "offset", "others", "away",
+        "p_high", "octaves", "grad_zero_run", "grad_seen", "offset", "others", "share",
     )  # fmt: skip
 
     # Above thirty attributes an object without slots is looked up in a dictionary.
@@ -96,7 +104,7 @@ class Panel(Saved):
         self.grad_seen = 0
         self.offset = False
         self.others = 0
-        self.away = 0
+        self.share = 1.0
         self.p_low: float | None = None
         self.p_high: float | None = None
         self.octaves: float | None = None
@@ -168,15 +176,29 @@ class Panel(Saved):
             self.begin("the LR jumped")
         self.warming = warming
 
-    def other_stepped(self) -> bool:
-        """Take note of a row that is another optimizer's; whether that one has taken over for good."""
+    def own_row(self) -> None:
+        """Take note of a row of the optimizer that is watched, where there are those of others."""
+        self._turn(1.0)
+        if self.share > 0.999:
+            self.share = 1.0
+
+    def other_row(self) -> bool:
+        """Take note of a row that is another optimizer's; whether hardly any other is left."""
         self.others += 1
-        self.away += 1
-        if self.away <= TAKEN_OVER:
-            return False
-        self.others = self.away = 0
+        self._turn(0.0)
+        return self.others >= TURNS // 2 and self.share < TAKEN_OVER
+
+    def _turn(self, own: float) -> None:
+        self.share += (own - self.share) / min(self.regime.points + self.others + 1, TURNS)
+
+    def take_over(self) -> None:
+        """From here on another optimizer is watched, whose beginning was not seen: nothing of the first is kept."""
+        fresh = Panel(self.facts)
+        for name in _OF_AN_OPTIMIZER:
+            setattr(self, name, getattr(fresh, name))
+        self.loss, self.offset, self.warming, self.warmup_steps = None, False, False, 0
+        self.others, self.share, self.joined = 0, 1.0, True
         self.begin("another optimizer took over", afresh=True)
-        return True
 
     def take_loss(self, loss: float) -> None:
         """Take a loss, whatever it is."""
@@ -217,7 +239,7 @@ class Panel(Saved):
         seen.update(level)
         if seen.count >= 3 and (self.broke_out is None or seen.low > self.broke_out):
             self.broke_out, self.broke_out_top = seen.low, seen.high
-            self.broke_out_rattle = seen.rattle if seen.count >= 4 else None
+            self.broke_out_rattle = seen.rattle
         self.knee.update(level)
         step = self.step
         ln_step = math.log(step + 2.0) if step >= 0 else 0.0
@@ -333,8 +355,8 @@ class Panel(Saved):
 
     @property
     def in_turn(self) -> bool:
-        """Whether one row in twenty, and three at least, are those of other optimizers."""
-        return self.others >= 3 and self.others * 20 >= self.regime.points
+        """Whether one row in twenty or more is another optimizer's."""
+        return self.others >= 3 and self.share < IN_TURN
 
     def trend(self) -> Trend | None:
         """The trend of the regime."""

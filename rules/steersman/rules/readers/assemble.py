@@ -39,7 +39,7 @@ def assemble(source: str, name: str, form: str, log: Log, wishes: Wishes) -> Rec
         _mark_filled(series, notes)
     axis = axis_of(log.table, naming, as_written=log.exact)
     notes += axis.notes
-    samples = _samples(log.table, naming, series, axis)
+    samples = _samples(log.table, naming, series, axis, log.exact)
     if not len(samples):
         raise ReadError("no row has a loss")
     facts = JobFacts(
@@ -50,7 +50,7 @@ def assemble(source: str, name: str, form: str, log: Log, wishes: Wishes) -> Rec
     return Recording(source, log.name or name, form, samples, facts, tuple(notes), read_as)
 
 
-def _samples(table: Table, naming: Naming, series: Mapping[str, Column], axis: Axis) -> Samples:
+def _samples(table: Table, naming: Naming, series: Mapping[str, Column], axis: Axis, exact: bool) -> Samples:
     rates = [role for role in series if role.startswith("lr/")]
     others = [role for role in series if role not in rates]
     kept = np.zeros(table.rows, dtype=np.bool_)
@@ -60,6 +60,10 @@ def _samples(table: Table, naming: Naming, series: Mapping[str, Column], axis: A
     led = next((series[role].present for role in ("loss", "grad_norm") if role in series), kept)
     carried = {}
     for role in rates:
+        if exact:
+            # Which optimizer a row is of is told by whose rate is in it.
+            carried[role] = series[role]
+            continue
         column = _carried(series[role])
         carried[role] = Column(column.values, column.present & (led | series[role].present))
     places = np.flatnonzero(kept)

@@ -31,11 +31,16 @@ def recognises(path: Path, head: bytes) -> bool:
     if all(any(cell.rstrip().endswith((":", "=")) for cell in row) for row in cells[:2]):
         return False  # names stand beside their numbers in each line: a text, whose columns have no names
     if len(cells) > 1 and any(
-        "loss" in cell.lower() and cell == below for cell, below in zip(*cells[:2], strict=False)
+        "loss" in cell.lower() and cell == below and _begins_with_number(after)
+        for cell, below, after in zip(cells[0], cells[1], cells[0][1:], strict=False)
     ):
         return False  # the same, as `step 1 loss 1.9`
     alike = sum(len(row) == len(cells[0]) for row in cells) >= 0.9 * len(cells)
     return alike and any(as_number(cell) is not None for row in cells[1:] for cell in row)
+
+
+def _begins_with_number(cell: str) -> bool:
+    return cell.lstrip(" (+-.").removeprefix("tensor(")[:1].isdigit()
 
 
 def delimiter(line: str) -> str:

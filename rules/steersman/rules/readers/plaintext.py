@@ -14,18 +14,21 @@ from steersman.rules.readers.words import ANSI, NUMBER, Row, lines_of, table_of
 _PAD = r"[ \t]{0,16}"
 """Blanks, as `%7.4f` puts before a number; a bound keeps a hostile line from costing much."""
 _CELL = re.compile(
-    r"""["']?([A-Za-z_][\w./-]*(?:[ ](?:loss|norm|rate|step|scale|lr|epoch))?)["']?"""
+    r"""(?<![\w./-])["']?([A-Za-z_][\w./-]*(?:[ ](?:loss|norm|rate|step|scale|lr|epoch))?)["']?"""
     rf"""{_PAD}[:=]{_PAD}["']?({NUMBER})(?![\w])""",
     re.I,
 )
 _COUNTER = re.compile(
-    r"\b(global[ _]step|steps?|iter(?:ation)?s?|epoch|batch|update)\b[ ]*[:=#]?[ ]*\[?[ ]*(\d{1,15})", re.I
+    r"\b(global[ _]step|steps?|iter(?:ation)?s?|epoch|batch|update)\b[ ]{0,16}[:=#]?[ ]{0,16}\[?[ ]{0,16}(\d{1,15})",
+    re.I,
 )
 _LOSS = re.compile(rf"loss\w*[\"']?{_PAD}[:=]?{_PAD}[\"']?{NUMBER}", re.I)
-_BARE = re.compile(
-    rf"\b((?:[A-Za-z]\w*[ _])?loss|lr|learning[ _]rate|grad(?:ient)?[ _]norm)[ ]+({NUMBER})(?![\w])", re.I
+_BARE = re.compile(rf"\b((?:[A-Za-z]\w*[ _])?loss)[ ]+({NUMBER})(?![\w])", re.I)
+_BARE_RATE = re.compile(
+    rf"(?:^|[\d,;|\])][ ]{{1,16}}|[\t])(lr|learning[ _]rate|grad(?:ient)?[ _]norm)[ ]{{1,16}}({NUMBER})(?![\w])", re.I
 )
-_WRAPPED = re.compile(rf"\b(?:tensor|(?:np|numpy)\.float\d{{1,3}})\(({NUMBER})(?:,[^()]{{0,80}})?\)", re.I)
+"""Behind a number or a mark, as in a list of names and numbers: not the `lr 2` of "reduced the lr 2 times"."""
+_WRAPPED = re.compile(r"\b(?:tensor|(?:np|numpy)\.float\d{1,3})\(([^(),]{1,32})(?:,[^()]{0,80})?\)", re.I)
 """A number as torch and NumPy 2 print it: `tensor(1.99, device='cuda:0')`, `np.float64(1.99)`."""
 _UP_TO_LOSS = re.compile(r".*?loss\w*[\"']?\s*[:=]", re.I)
 _FEWEST = 3
@@ -96,7 +99,7 @@ def _cells(line: str) -> Row:
     row: Row = {}
     for name, value in _COUNTER.findall(line):
         row.setdefault(name.lower().replace(" ", "_"), float(value))
-    for name, value in _BARE.findall(line):
+    for name, value in (*_BARE_RATE.findall(line), *_BARE.findall(line)):
         row[name] = float(value)
     for name, value in _CELL.findall(line):
         row[name] = float(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -91,20 +92,43 @@ def test_a_chained_step_is_one_sample(probe: Any, receiver: Any) -> None:
     assert [row["step"] for row in rows] == list(range(rows_before + 3))
 
 
+def in_turns(loop: Any, turns: str, count: int) -> None:
+    """A step of the first optimizer for each "0" and of the second for each "1", again and again."""
+    for index in range(count):
+        optimizer = loop.second if turns[index % len(turns)] == "1" else loop.optimizer
+        optimizer.zero_grad()
+        inputs, targets = loop.batch()
+        (loop.critic(loop.model(inputs)) - targets).pow(2).mean().backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize("what", ["rows_every", "norm_every"])
+@pytest.mark.parametrize("turns", ["01", "0001", "000001", "00000001"])
 @pytest.mark.parametrize("every", [2, 4])
-def test_thinned_there_are_still_samples_of_each(every: int, probe: Any, receiver: Any) -> None:
+def test_what_is_thinned_is_thinned_of_each_alike(every: int, turns: str, what: str, probe: Any, receiver: Any) -> None:
+    setattr(probe._steps._budget, what, every)
+    count = 192  # the budget itself looks at 200
+    in_turns(Gan(), turns, count)
+    probe.close()
+    rows = [row for row in receiver.take().rows if what == "rows_every" or "grad_norm" in row]
+    assert len(rows) == pytest.approx(count / every, rel=0.1)
+    second = count / every / len(turns)
+    assert sum("lr/1.0" in row for row in rows) == pytest.approx(second, rel=0.1, abs=3)
+    steps = [row["step"] for row in rows]
+    assert max(b - a for a, b in itertools.pairwise(steps)) <= 2 * every
+
+
+@pytest.mark.parametrize("every", [1, 2, 4])
+def test_thinned_losses_of_a_teacher_are_still_no_validation(every: int, probe: Any, receiver: Any) -> None:
     probe._steps._budget.rows_every = every
-    ran(Gan, 16)
+    loop = Gan()
+    for index in range(96):
+        optimizer = loop.second if index % 2 else loop.optimizer
+        optimizer.zero_grad()
+        inputs, targets = loop.batch()
+        with torch.no_grad():
+            torch.nn.functional.mse_loss(loop.model(inputs), targets)
+        (loop.critic(loop.model(inputs)) - targets).pow(2).mean().backward()
+        optimizer.step()
     probe.close()
-    rows = receiver.take().rows
-    assert [row["step"] for row in rows] == [s for s in range(32) if s // 2 % every == 0]
-    assert sum("lr/0" in row for row in rows) == sum("lr/1.0" in row for row in rows) == 16 // every
-
-
-@pytest.mark.parametrize("every", [2, 4])
-def test_thinned_there_are_still_norms_of_each(every: int, probe: Any, receiver: Any) -> None:
-    probe._steps._budget.norm_every = every
-    ran(Gan, 16)
-    probe.close()
-    with_norm = [row["step"] for row in receiver.take().rows if "grad_norm" in row]
-    assert with_norm == [s for s in range(32) if s // 2 % every == 0]
+    assert sum("val_loss" in row for row in receiver.take().rows) <= 1

@@ -24,6 +24,7 @@ from benchmarks.diagnosis.quick import quick
 from benchmarks.diagnosis.sweep import SweepRun
 from benchmarks.diagnosis.targets import table
 
+from steersman.rules import effects
 from steersman.rules.backtest import healthy
 from steersman.rules.packs import shipped_pack
 
@@ -60,7 +61,8 @@ def measure(parts: Sequence[str], processes: int, seeds: int, results: dict[str,
             healthy.write(shipped_pack() / healthy.NAME, **found["healthy_rates"])
             results[name] = found
         elif name == "counterfactual":
-            results[name] = counterfactual.measure(processes, SEEDS[:seeds])
+            results[name] = found = counterfactual.measure(processes, SEEDS[:seeds])
+            effects.write(found["effects"])
         elif name == "cost":
             results[name] = cost_part.measure([run for run, _ in pairs] or sweep.load_sweep())
         write(results)

@@ -16,6 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from benchmarks.diagnosis import cache, sweep
 from benchmarks.diagnosis.bootstrap import bootstrap
 from benchmarks.diagnosis.branches import OCTAVES, SEEDS, State, states
@@ -23,6 +24,10 @@ from benchmarks.diagnosis.share import share
 from benchmarks.diagnosis.tasks import TASKS
 
 import steersman.rules.engine
+from steersman.rules.effects import KINDS, kind
+
+BROKEN = 0.4
+"""Only a job with a critical finding is cut below this at once."""
 
 CHANGE = 0.05
 """Nats at the end beyond which a branch has helped or harmed."""
@@ -179,6 +184,38 @@ def branches(some: Sequence[State]) -> dict[str, Any]:
     return out
 
 
+def effects(every: Sequence[State]) -> dict[str, Any]:
+    """What following a first prescription brought, of each kind: log of the end loss over doing nothing.
+
+    The interval is of the tuning half, wider by `CHANGE` on both sides, below which a difference is not counted; how
+    many of the held-out half end within it is said beside it.
+    """
+    out: dict[str, Any] = {}
+    for name in KINDS:
+        deltas: dict[str, list[float]] = {"tuning": [], "held out": []}
+        for s in every:
+            if s.alarmed and kind(s.actions[0][1], s.actions[0][1] < BROKEN) == name:
+                delta = s.level(s.branches["prescribed"]) - s.level(s.branches["nothing"])
+                deltas[s.half].append(delta)
+        if not deltas["tuning"]:
+            continue
+        low, middle, high = (float(q) for q in np.quantile(deltas["tuning"], (0.05, 0.5, 0.95)))
+        low, high, others = low - CHANGE, high + CHANGE, deltas["held out"]
+        out[name] = {
+            "nats": middle,
+            "low": low,
+            "high": high,
+            "jobs": len(deltas["tuning"]),
+            "held out": float(np.median(others)) if others else None,
+            "within": share(others, partial(_within, low, high)),
+        }
+    return out
+
+
+def _within(low: float, high: float, delta: float) -> bool:
+    return low <= delta <= high
+
+
 def stops(some: Sequence[State]) -> dict[str, Any]:
     """What stopping at the alarm would have saved, and which winners it would have stopped."""
     alarmed = [s for s in some if s.alarmed]
@@ -212,7 +249,8 @@ def report(every: Sequence[State]) -> dict[str, Any]:
 
 def measure(processes: int = 2, seeds: Sequence[int] = SEEDS) -> dict[str, Any]:
     """Everything, for each half."""
-    return {**report(gather(seeds, processes)), "seeds": [len(seeds), len(SEEDS)]}
+    every = gather(seeds, processes)
+    return {**report(every), "effects": effects(every), "seeds": [len(seeds), len(SEEDS)]}
 
 
 if __name__ == "__main__":

@@ -29,7 +29,12 @@ def diagnosis() -> types_pb2.Diagnosis:
         would_refute="the loss settles",
         recommended_lr=types_pb2.RecommendedLr(value=0.0026, low=0.0017, high=0.0039),
         prescription=types_pb2.Prescription(
-            kind=types_pb2.ADJUSTMENT_KIND_SCALE, value=0.25, over_steps=50, reason="too hot", risk="slower"
+            kind=types_pb2.ADJUSTMENT_KIND_SCALE,
+            value=0.25,
+            over_steps=50,
+            reason="too hot",
+            risk="slower",
+            expected=types_pb2.ExpectedEffect(nats=-0.47, low=-1.75, high=0.05, jobs=50),
         ),
         lr_is_the_lever=True,
         rules=["LearningRateTooHigh"],

@@ -126,7 +126,14 @@ HOT_DIAGNOSIS = views.Diagnosis(
     evidence_against=("the loss is still below where it was at step 100",),
     would_refute="the loss settles at the present learning rate for 200 steps",
     recommended_lr=views.RecommendedLR(0.0026, 0.0017, 0.0039),
-    prescription=views.Prescription("scale", 0.25, 50, "a quarter of the LR ends the oscillation", "slower progress"),
+    prescription=views.Prescription(
+        "scale",
+        0.25,
+        50,
+        "a quarter of the LR ends the oscillation",
+        "slower progress",
+        views.ExpectedEffect(-0.47, -1.75, 0.05, 50),
+    ),
     lr_is_the_lever=True,
     rules=("LearningRateTooHigh", "LossOscillates"),
 )

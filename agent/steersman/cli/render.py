@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from steersman.cli import views
-from steersman.cli.words import count, duration, factor, number, percent, plural, sparkline
+from steersman.cli.words import count, duration, effect, factor, number, percent, plural, sparkline
 
 STATE_STYLES = {
     "starting": "cyan",
@@ -193,6 +193,8 @@ def diagnosis_page(job: views.Job) -> RenderableType:
                 f"{what(prescription.kind, prescription.value, prescription.over_steps)}: {prescription.reason}",
             )
         )
+        if prescription.expected is not None:
+            rows.append(("expected", effect(prescription.expected)))
         if prescription.risk:
             rows.append(("risk", prescription.risk))
     if diagnosis.would_refute:

@@ -113,11 +113,18 @@ def diagnosis(message: types_pb2.Diagnosis) -> views.Diagnosis:
                 prescribed.over_steps,
                 clean(prescribed.reason),
                 clean(prescribed.risk),
+                _expected(prescribed),
             )
         ),
         lr_is_the_lever=message.lr_is_the_lever if message.HasField("lr_is_the_lever") else None,
         rules=tuple(clean(rule, _NAME_LIMIT) for rule in message.rules),
     )
+
+
+def _expected(message: types_pb2.Prescription) -> views.ExpectedEffect | None:
+    told = message.expected
+    known = message.HasField("expected") and all(map(math.isfinite, (told.nats, told.low, told.high)))
+    return views.ExpectedEffect(told.nats, told.low, told.high, told.jobs) if known else None
 
 
 def _limits(message: types_pb2.Limits) -> views.Limits:

@@ -57,6 +57,16 @@ class RecommendedLR:
 
 
 @dataclass(frozen=True)
+class ExpectedEffect:
+    """Where a job ends that follows a prescription, as the logarithm over where it ends when it is left alone."""
+
+    nats: float
+    low: float
+    high: float
+    jobs: int
+
+
+@dataclass(frozen=True)
 class Prescription:
     """The adjustment a diagnosis proposes."""
 
@@ -65,6 +75,7 @@ class Prescription:
     over_steps: int
     reason: str
     risk: str
+    expected: ExpectedEffect | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -152,6 +153,9 @@ def diagnosis(told: Diagnosis) -> types.Diagnosis:
             over_steps=prescription.over_steps,
             reason=prescription.reason,
             risk=prescription.risk,
+            expected=types.ExpectedEffect(**dataclasses.asdict(prescription.expected))
+            if prescription.expected
+            else None,
         )
         if prescription
         else None,

@@ -349,6 +349,36 @@ class Finding(google.protobuf.message.Message):
 global___Finding = Finding
 
 @typing.final
+class ExpectedEffect(google.protobuf.message.Message):
+    """Where a job ends that follows a prescription, against where it ends when it is left alone."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NATS_FIELD_NUMBER: builtins.int
+    LOW_FIELD_NUMBER: builtins.int
+    HIGH_FIELD_NUMBER: builtins.int
+    JOBS_FIELD_NUMBER: builtins.int
+    nats: builtins.float
+    """logarithm of the one end loss over the other, median; below zero is better"""
+    low: builtins.float
+    """lower end of a 90 % interval"""
+    high: builtins.float
+    """upper end of a 90 % interval"""
+    jobs: builtins.int
+    """how many jobs of the benchmark that was measured on"""
+    def __init__(
+        self,
+        *,
+        nats: builtins.float = ...,
+        low: builtins.float = ...,
+        high: builtins.float = ...,
+        jobs: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["high", b"high", "jobs", b"jobs", "low", b"low", "nats", b"nats"]) -> None: ...
+
+global___ExpectedEffect = ExpectedEffect
+
+@typing.final
 class Prescription(google.protobuf.message.Message):
     """The change a diagnosis proposes."""
 
@@ -359,6 +389,7 @@ class Prescription(google.protobuf.message.Message):
     OVER_STEPS_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
     RISK_FIELD_NUMBER: builtins.int
+    EXPECTED_FIELD_NUMBER: builtins.int
     kind: global___AdjustmentKind.ValueType
     """the shipped rules prescribe SCALE alone"""
     value: builtins.float
@@ -369,6 +400,10 @@ class Prescription(google.protobuf.message.Message):
     """why, one sentence with the LR before and after"""
     risk: builtins.str
     """what may go wrong, one sentence from the rule; empty where it names none"""
+    @property
+    def expected(self) -> global___ExpectedEffect:
+        """absent where nothing like it was measured"""
+
     def __init__(
         self,
         *,
@@ -377,8 +412,10 @@ class Prescription(google.protobuf.message.Message):
         over_steps: builtins.int = ...,
         reason: builtins.str = ...,
         risk: builtins.str = ...,
+        expected: global___ExpectedEffect | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["kind", b"kind", "over_steps", b"over_steps", "reason", b"reason", "risk", b"risk", "value", b"value"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["expected", b"expected"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["expected", b"expected", "kind", b"kind", "over_steps", b"over_steps", "reason", b"reason", "risk", b"risk", "value", b"value"]) -> None: ...
 
 global___Prescription = Prescription
 

@@ -9,6 +9,7 @@ from typing import Any
 from steersman.rules import sentences
 from steersman.rules.alarm import Alarm
 from steersman.rules.confidence import HEALTHY, HEALTHY_BLIND, stated
+from steersman.rules.effects import expected
 from steersman.rules.facts import JobFacts
 from steersman.rules.features.panel import Panel
 from steersman.rules.features.stepsize import ASSUMED_STEPS
@@ -238,6 +239,7 @@ class Diagnostician:
             over_steps=rule.over,
             reason=sentences.reason(verdict, lr, lr * factor),
             risk=rule.risk,
+            expected=expected(factor, _critical(behind)),
         )
 
     def _cut_before(self, values: Mapping[str, Value], behind: Sequence[Alarm]) -> bool:

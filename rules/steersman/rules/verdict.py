@@ -48,6 +48,23 @@ class RecommendedLR:
 
 
 @dataclass(frozen=True)
+class ExpectedEffect:
+    """Where a job ends that follows a prescription, against where it ends when it is left alone.
+
+    Attributes:
+        nats: logarithm of the one end loss over the other, median; below zero is better.
+        low: lower end of a 90 % interval.
+        high: upper end of a 90 % interval.
+        jobs: how many jobs that was measured on, each run to its end both ways.
+    """
+
+    nats: float
+    low: float
+    high: float
+    jobs: int
+
+
+@dataclass(frozen=True)
 class Prescription:
     """The adjustment a diagnosis proposes.
 
@@ -57,6 +74,7 @@ class Prescription:
         over_steps: length of the ramp in steps; 0 is at once.
         reason: why, one sentence.
         risk: what may go wrong, one sentence.
+        expected: what following it brings; None where nothing like it was measured.
     """
 
     kind: PrescriptionKind
@@ -64,6 +82,7 @@ class Prescription:
     over_steps: int
     reason: str
     risk: str
+    expected: ExpectedEffect | None = None
 
 
 @dataclass(frozen=True)

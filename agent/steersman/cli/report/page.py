@@ -14,7 +14,7 @@ from steersman.cli.render import SEVERITY_SIGNS, SEVERITY_STYLES, facts, section
 from steersman.cli.report.curves import charts
 from steersman.cli.report.episodes import Fired
 from steersman.cli.report.outcome import Outcome
-from steersman.cli.words import clean, count, number, percent
+from steersman.cli.words import clean, count, effect, number, percent
 from steersman.rules.replay import Replay
 
 MAX_WIDTH = 120
@@ -71,6 +71,8 @@ def advice(done: Replay) -> list[tuple[str, RenderableType]]:
         rows.append(("recommended LR", Text().append(number(lr.value), "bold").append(between)))
     if (plan := said.prescription) is not None:
         rows.append(("prescription", f"{what(plan.kind.value, plan.value, plan.over_steps)}: {plan.reason}"))
+        if plan.expected is not None:
+            rows.append(("expected", effect(plan.expected)))
         if plan.risk:
             rows.append(("risk", plan.risk))
     if said.would_refute:

@@ -11,7 +11,7 @@ from steersman.cli.report.outcome import Outcome
 from steersman.cli.report.overview import tally
 from steersman.cli.report.page import read_as, when
 from steersman.cli.report.svg import svg
-from steersman.cli.words import clean, count, number, percent
+from steersman.cli.words import clean, count, effect, number, percent
 from steersman.rules.replay import Replay
 
 _STYLE = """
@@ -113,6 +113,8 @@ def _advice(done: Replay) -> str:
         rows.append(("recommended LR", f"{number(lr.value)} (between {number(lr.low)} and {number(lr.high)})"))
     if (plan := said.prescription) is not None:
         rows.append(("prescription", f"{what(plan.kind.value, plan.value, plan.over_steps)}: {plan.reason}"))
+        if plan.expected is not None:
+            rows.append(("expected", effect(plan.expected)))
         if plan.risk:
             rows.append(("risk", plan.risk))
     if said.would_refute:

@@ -9,7 +9,7 @@ from textual.widgets import Static
 
 from steersman.cli import views
 from steersman.cli.render import clock, how_it_ended, read_back, what
-from steersman.cli.words import count, factor, number, percent
+from steersman.cli.words import count, effect, factor, number, percent
 from steersman.tui.palette import (
     ADJUSTMENT_COLOURS,
     ADJUSTMENT_SIGNS,
@@ -71,6 +71,8 @@ def diagnosis_text(job: views.Job) -> Text:
         text.append("\nprescribed now " if job.waiting_adjustments else "\nprescribed ", DIM).append(
             what(prescription.kind, prescription.value, prescription.over_steps), "bold"
         )
+        if prescription.expected is not None:
+            text.append(f"\n  expected: {effect(prescription.expected)}", DIM)
     for sentence in diagnosis.evidence_for:
         text.append("\n+ ", f"bold {GOOD}").append(sentence)
     for sentence in diagnosis.evidence_against:

@@ -193,8 +193,8 @@ def diagnosis_page(job: views.Job) -> RenderableType:
                 f"{what(prescription.kind, prescription.value, prescription.over_steps)}: {prescription.reason}",
             )
         )
-        if prescription.expected is not None:
-            rows.append(("expected", effect(prescription.expected)))
+        if (e := prescription.expected) is not None:
+            rows.append(("expected", effect(e.nats, e.low, e.high, e.jobs)))
         if prescription.risk:
             rows.append(("risk", prescription.risk))
     if diagnosis.would_refute:

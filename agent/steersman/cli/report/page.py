@@ -71,8 +71,8 @@ def advice(done: Replay) -> list[tuple[str, RenderableType]]:
         rows.append(("recommended LR", Text().append(number(lr.value), "bold").append(between)))
     if (plan := said.prescription) is not None:
         rows.append(("prescription", f"{what(plan.kind.value, plan.value, plan.over_steps)}: {plan.reason}"))
-        if plan.expected is not None:
-            rows.append(("expected", effect(plan.expected)))
+        if (e := plan.expected) is not None:
+            rows.append(("expected", effect(e.nats, e.low, e.high, e.jobs)))
         if plan.risk:
             rows.append(("risk", plan.risk))
     if said.would_refute:

@@ -113,8 +113,8 @@ def _advice(done: Replay) -> str:
         rows.append(("recommended LR", f"{number(lr.value)} (between {number(lr.low)} and {number(lr.high)})"))
     if (plan := said.prescription) is not None:
         rows.append(("prescription", f"{what(plan.kind.value, plan.value, plan.over_steps)}: {plan.reason}"))
-        if plan.expected is not None:
-            rows.append(("expected", effect(plan.expected)))
+        if (e := plan.expected) is not None:
+            rows.append(("expected", effect(e.nats, e.low, e.high, e.jobs)))
         if plan.risk:
             rows.append(("risk", plan.risk))
     if said.would_refute:

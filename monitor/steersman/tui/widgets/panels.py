@@ -71,8 +71,8 @@ def diagnosis_text(job: views.Job) -> Text:
         text.append("\nprescribed now " if job.waiting_adjustments else "\nprescribed ", DIM).append(
             what(prescription.kind, prescription.value, prescription.over_steps), "bold"
         )
-        if prescription.expected is not None:
-            text.append(f"\n  expected: {effect(prescription.expected)}", DIM)
+        if (e := prescription.expected) is not None:
+            text.append(f"\n  expected: {effect(e.nats, e.low, e.high, e.jobs)}", DIM)
     for sentence in diagnosis.evidence_for:
         text.append("\n+ ", f"bold {GOOD}").append(sentence)
     for sentence in diagnosis.evidence_against:

@@ -53,15 +53,20 @@ class Target:
         return (self.folder / "stat").exists()
 
     @property
+    def _stat(self) -> list[str]:
+        # What follows its name, which may have anything in it; empty where it is gone.
+        return self._text("stat").rpartition(")")[2].split()
+
+    @property
     def state(self) -> str:
         """One letter: R, S, D, T (stopped), t (traced), Z, X; empty where it is gone."""
-        after = self._text("stat").rpartition(")")[2].split()
+        after = self._stat
         return after[0] if after else ""
 
     @property
     def alive(self) -> bool:
         """Whether it runs, or could: it is neither gone, nor a zombie, nor on its way out with its memory given up."""
-        after = self._text("stat").rpartition(")")[2].split()
+        after = self._stat
         if not after or after[0] in ("Z", "X"):
             return False
         return len(after) <= _FLAGS or not int(after[_FLAGS]) & _EXITING
@@ -69,7 +74,7 @@ class Target:
     @property
     def parent(self) -> int:
         """Its parent's number; 0 where it is gone."""
-        after = self._text("stat").rpartition(")")[2].split()
+        after = self._stat
         return int(after[1]) if len(after) > 1 else 0
 
     @property

@@ -16,7 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.__main__ import machine, say
-from benchmarks.diagnosis import corpus_part, cost_part, counterfactual, faults, faults_part, plot, sweep, sweep_part
+from benchmarks.diagnosis import (
+    corpus_part,
+    cost_part,
+    counterfactual,
+    exam_part,
+    faults,
+    faults_part,
+    plot,
+    sweep,
+    sweep_part,
+)
 from benchmarks.diagnosis.branches import SEEDS
 from benchmarks.diagnosis.listen import Heard, listen_all
 from benchmarks.diagnosis.page import HALVES, into, section
@@ -31,7 +41,7 @@ from steersman.rules.packs import shipped_pack
 HERE = Path(__file__).parent
 DOCS = HERE.parent.parent / "docs"
 RESULTS = HERE / "results.json"
-PARTS = ("corpus", "sweep", "faults", "counterfactual", "cost")
+PARTS = ("corpus", "sweep", "exam", "faults", "counterfactual", "cost")
 
 Pairs = list[tuple[SweepRun, Heard]]
 
@@ -55,6 +65,8 @@ def measure(parts: Sequence[str], processes: int, seeds: int, results: dict[str,
             results[name] = corpus_part.measure()
         elif name == "sweep":
             results[name] = sweep_part.report(pairs)
+        elif name == "exam":
+            results[name] = exam_part.measure(processes)
         elif name == "faults":
             faults.make(processes)
             found = faults_part.measure(pairs, processes)

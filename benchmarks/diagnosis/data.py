@@ -87,6 +87,27 @@ def series() -> Data:
     return Data(found[:4000], labels[:4000], found[4000:], labels[4000:], classes=10)
 
 
+def halves() -> Data:
+    """The same series, told apart by whether their class is one of the first five."""
+    found = series()
+    return Data(found.x, (found.y < 5).long(), found.x_val, (found.y_val < 5).long(), classes=2)
+
+
+def ends() -> Data:
+    """The first 32 points of the same series, and the other eight."""
+    found = series()
+    return Data(found.x[:, :32], found.x[:, 32:], found.x_val[:, :32], found.x_val[:, 32:])
+
+
+@functools.cache
+def waves() -> Data:
+    """Points of a square and the height of waves there."""
+    draw = torch.Generator().manual_seed(SEED)
+    x = torch.rand(3256, 2, generator=draw) * 4.0 - 2.0
+    y = torch.sin(3.0 * x[:, :1]) * torch.cos(2.0 * x[:, 1:]) + 0.02 * torch.randn(3256, 1, generator=draw)
+    return Data(x[:3000], y[:3000], x[3000:], y[3000:])
+
+
 @functools.cache
 def ratings() -> Data:
     """Half of the noisy entries of a 100 x 80 matrix of rank five."""
@@ -97,6 +118,71 @@ def ratings() -> Data:
     place = torch.stack([order // 80, order % 80], dim=1)
     y = matrix.flatten()[order]
     return Data(place[:4000], y[:4000], place[4000:4512], y[4000:4512])
+
+
+@functools.cache
+def mislabelled() -> Data:
+    """The digits, of which every seventh in training has another's label."""
+    found = digits()
+    draw = torch.Generator().manual_seed(SEED)
+    y = found.y.clone()
+    y[::7] = torch.randint(0, 10, (len(y[::7]),), generator=draw)
+    return Data(found.x, y, found.x_val, found.y_val, classes=10)
+
+
+@functools.cache
+def diabetes() -> Data:
+    """Ten measurements of 442 people and how their disease went on, as scikit-learn carries them, in standard units."""
+    from sklearn.datasets import load_diabetes
+
+    known, grew = load_diabetes(return_X_y=True, scaled=True)
+    order = torch.randperm(len(grew), generator=torch.Generator().manual_seed(SEED))
+    x = torch.tensor(known * len(grew) ** 0.5, dtype=torch.float32)[order]
+    y = torch.tensor((grew - grew.mean()) / grew.std(), dtype=torch.float32)[order].unsqueeze(1)
+    return Data(x[:360], y[:360], x[360:], y[360:])
+
+
+@functools.cache
+def tumours() -> Data:
+    """Thirty measurements of 569 tumours and whether each was benign, from scikit-learn, in standard units."""
+    from sklearn.datasets import load_breast_cancer
+
+    known, benign = load_breast_cancer(return_X_y=True)
+    order = torch.randperm(len(benign), generator=torch.Generator().manual_seed(SEED))
+    x = torch.tensor((known - known.mean(0)) / known.std(0), dtype=torch.float32)[order]
+    y = torch.tensor(benign, dtype=torch.long)[order]
+    return Data(x[:450], y[:450], x[450:], y[450:], classes=2)
+
+
+@functools.cache
+def friedman() -> Data:
+    """Friedman's function of five of ten uniform numbers (Annals of Statistics 1991) in standard units, much noise."""
+    draw = torch.Generator().manual_seed(SEED)
+    x = torch.rand(3256, 10, generator=draw)
+    y = 10.0 * torch.sin(torch.pi * x[:, 0] * x[:, 1]) + 20.0 * (x[:, 2] - 0.5) ** 2 + 10.0 * x[:, 3] + 5.0 * x[:, 4]
+    y = (y - y.mean()) / y.std() + 0.5 * torch.randn(3256, generator=draw)
+    x, y = (x - 0.5) * 12**0.5, y.unsqueeze(1)
+    return Data(x[:3000], y[:3000], x[3000:], y[3000:])
+
+
+@functools.cache
+def steep() -> Data:
+    """Linear regression in 100 dimensions with a spectrum of 1/i, and errors of which a few are large."""
+    draw = torch.Generator().manual_seed(SEED)
+    x = torch.randn(3256, 100, generator=draw) * torch.arange(1, 101, dtype=torch.float32) ** -0.5
+    errors = torch.randn(3256, 1, generator=draw) / torch.rand(3256, 1, generator=draw).clamp_min(0.05) ** 0.5
+    y = x @ torch.randn(100, 1, generator=draw) + 0.2 * errors
+    return Data(x[:3000], y[:3000], x[3000:], y[3000:])
+
+
+@functools.cache
+def taught() -> Data:
+    """What a random network of 32 says of 20 numbers, with noise."""
+    draw = torch.Generator().manual_seed(SEED)
+    x = torch.randn(4256, 20, generator=draw)
+    hidden = torch.tanh(x @ torch.randn(20, 32, generator=draw) / 20**0.5 * 2.0)
+    y = hidden @ torch.randn(32, 8, generator=draw) / 32**0.5 + 0.1 * torch.randn(4256, 8, generator=draw)
+    return Data(x[:4000], y[:4000], x[4000:], y[4000:])
 
 
 CONTEXT = 32
@@ -117,3 +203,11 @@ def prose() -> Data:
     train, rest = codes[:cut].unfold(0, CONTEXT + 1, 1), codes[cut:].unfold(0, CONTEXT + 1, 1)
     rest = rest[torch.randint(0, len(rest), (32,), generator=torch.Generator().manual_seed(SEED))]
     return Data(train[:, :-1], train[:, 1:], rest[:, :-1], rest[:, 1:], classes=LETTERS)
+
+
+@functools.cache
+def endings() -> Data:
+    """Windows of eight letters of the same text, and the one that follows."""
+    found = prose()
+    x, y = found.x.reshape(-1, CONTEXT)[::4, -8:], found.y.reshape(-1, CONTEXT)[::4, -1]
+    return Data(x, y, found.x_val[:, -8:], found.y_val[:, -1], classes=LETTERS)

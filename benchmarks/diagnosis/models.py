@@ -117,6 +117,92 @@ def norm(x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
     return F.layer_norm(x, x.shape[-1:]) * gain.unsqueeze(1) + bias.unsqueeze(1)
 
 
+def normalised(widths: Sequence[int]) -> Model:
+    """A perceptron with layer normalisation before each of its activations."""
+    plain = perceptron(widths)
+    inner = widths[1:-1]
+    shapes = (*plain.shapes, *((width,) for width in inner for _ in range(2)))
+    bounds = (*plain.bounds, *(bound for _ in inner for bound in ((1.0,), (0.0,))))
+
+    def forward(p: Sequence[Tensor], x: Tensor, noise: Tensor | None) -> Tensor:
+        del noise
+        q = p[len(plain.shapes) :]
+        for layer in range(len(inner)):
+            x = F.relu(norm(linear(x, p[2 * layer], p[2 * layer + 1]), q[2 * layer], q[2 * layer + 1]))
+        return linear(x, p[2 * len(inner)], p[2 * len(inner) + 1])
+
+    return Model(shapes, bounds, forward)
+
+
+def recurrent(pieces: int = 8, inside: int = 5, width: int = 32) -> Model:
+    """A gated recurrent unit (Cho et al., 1406.1078) over pieces of a series, and a linear layer."""
+    shapes = (*_layer(inside + width, 2 * width)[0], *_layer(inside + width, width)[0], *_layer(width, 10)[0])
+    bounds = (*(width**-0.5,) * 4, *_layer(width, 10)[1])
+
+    def forward(p: Sequence[Tensor], x: Tensor, noise: Tensor | None) -> Tensor:
+        del noise
+        lanes, examples, _ = x.shape
+        h = x.new_zeros(lanes, examples, width)
+        for piece in x.view(lanes, examples, pieces, inside).unbind(2):
+            update, reset = torch.sigmoid(linear(torch.cat([piece, h], 2), p[0], p[1])).split(width, 2)
+            fresh = torch.tanh(linear(torch.cat([piece, reset * h], 2), p[2], p[3]))
+            h = h + update * (fresh - h)
+        return linear(h, p[4], p[5])
+
+    return Model(shapes, bounds, forward)
+
+
+def neighbours(context: int = 8, width: int = 16, hidden: int = 64) -> Model:
+    """A table of letters and a perceptron over those that came before (Bengio et al. 2003)."""
+    shapes = ((LETTERS, width), *_layer(context * width, hidden)[0], *_layer(hidden, LETTERS)[0])
+    bounds = (1.0, *_layer(context * width, hidden)[1], *_layer(hidden, LETTERS)[1])
+
+    def forward(p: Sequence[Tensor], x: Tensor, noise: Tensor | None) -> Tensor:
+        del noise
+        lanes, examples, _ = x.shape
+        lane = torch.arange(lanes).view(-1, 1, 1)
+        seen = p[0][lane, x].reshape(lanes, examples, context * width)
+        return linear(torch.tanh(linear(seen, p[1], p[2])), p[3], p[4])
+
+    return Model(shapes, bounds, forward)
+
+
+def places(context: int = 8) -> Model:
+    """A table of letters for each place before, and their sum: a linear model."""
+    shapes = ((context * LETTERS, LETTERS), (LETTERS,))
+
+    def forward(p: Sequence[Tensor], x: Tensor, noise: Tensor | None) -> Tensor:
+        del noise
+        lane = torch.arange(x.shape[0]).view(-1, 1, 1)
+        return p[0][lane, x + torch.arange(context) * LETTERS].sum(2) + p[1].unsqueeze(1)
+
+    return Model(shapes, (0.05, 0.05), forward)
+
+
+def pictures() -> Model:
+    """Two strided convolutions over pictures of 8 x 8, and a linear layer."""
+    plan = ((1, 12), (12, 24))
+    shapes: list[tuple[int, ...]] = []
+    bounds: list[float | tuple[float]] = []
+    for inside, outside in ((9, 12), (9 * 12, 24), (96, 10)):
+        shape, bound = _layer(inside, outside)
+        shapes += shape
+        bounds += bound
+
+    def forward(p: Sequence[Tensor], x: Tensor, noise: Tensor | None) -> Tensor:
+        del noise
+        lanes, examples, _ = x.shape
+        x = x.view(lanes, examples, 8, 8, 1)
+        for layer, (inside, outside) in enumerate(plan):
+            windows = F.pad(x, (0, 0, 1, 1, 1, 1)).unfold(2, 3, 2).unfold(3, 3, 2)
+            side = windows.shape[2]
+            flat = windows.reshape(lanes, examples * side * side, 9 * inside)
+            x = F.relu(linear(flat, p[2 * layer], p[2 * layer + 1])).view(lanes, examples, side, side, outside)
+        return linear(x.reshape(lanes, examples, -1), p[4], p[5])
+
+    return Model(tuple(shapes), tuple(bounds), forward)
+
+
 def residual(inside: int = 40, width: int = 48, blocks: int = 2, dropout: float = 0.1) -> Model:
     """Residual blocks with layer normalisation, and dropout before the last layer."""
     shapes: list[tuple[int, ...]] = []

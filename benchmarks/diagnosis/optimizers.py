@@ -21,16 +21,18 @@ class Rule(Protocol):
 
 
 class SGD:
-    """With momentum or without."""
+    """With momentum, Nesterov's or the usual, or without."""
 
-    def __init__(self, momentum: float = 0.0) -> None:
+    def __init__(self, momentum: float = 0.0, nesterov: bool = False) -> None:
         self.momentum = momentum
+        self.nesterov = nesterov
 
     def step(self, w: Tensor, g: Tensor, lr: Tensor, count: Tensor, state: list[Tensor]) -> None:
         """See `Rule`."""
         del count
         if self.momentum:
-            g = state[0].mul_(self.momentum).add_(g)
+            mean = state[0].mul_(self.momentum).add_(g)
+            g = g.add(mean, alpha=self.momentum) if self.nesterov else mean
         w.addcmul_(g, lr, value=-1.0)
 
 
@@ -52,13 +54,29 @@ class Adam:
 
 
 class RMSprop:
-    """Without momentum."""
+    """With momentum or without."""
+
+    def __init__(self, momentum: float = 0.0) -> None:
+        self.momentum = momentum
 
     def step(self, w: Tensor, g: Tensor, lr: Tensor, count: Tensor, state: list[Tensor]) -> None:
         """See `Rule`."""
         del count
         square = state[0].mul_(0.99).addcmul_(g, g, value=0.01)
-        w.addcmul_(g / square.sqrt().add_(1e-8), lr, value=-1.0)
+        move = g / square.sqrt().add_(1e-8)
+        if self.momentum:
+            move = state[1].mul_(self.momentum).add_(move)
+        w.addcmul_(move, lr, value=-1.0)
+
+
+class Adamax:
+    """As it comes."""
+
+    def step(self, w: Tensor, g: Tensor, lr: Tensor, count: Tensor, state: list[Tensor]) -> None:
+        """See `Rule`."""
+        mean = state[0].lerp_(g, 0.1)
+        top = torch.maximum(state[1].mul_(0.999), g.abs().add_(1e-8), out=state[1])
+        w.addcmul_(mean / top, lr / (1.0 - 0.9**count), value=-1.0)
 
 
 class Adagrad:
@@ -94,6 +112,7 @@ class Optimizer:
         rule: how it moves weights.
         states: tensors of state a scalar.
         held_out: whether no rule may be tuned on it.
+        school: whether only the judgement learns from it: it is in no table and no figure.
     """
 
     name: str
@@ -101,12 +120,15 @@ class Optimizer:
     rule: Rule
     states: int
     held_out: bool = False
+    school: bool = False
 
     def twin(self, params: list[torch.nn.Parameter], lr: float) -> torch.optim.Optimizer:
         """The same optimizer of torch, for the check that ours is the same."""
         options: dict[str, object] = {"lr": lr}
-        if self.name == "sgdm":
+        if self.name in ("sgdm", "nesterov", "rmspropm"):
             options["momentum"] = 0.9
+        if self.name == "nesterov":
+            options["nesterov"] = True
         if self.class_name == "AdamW":
             options["weight_decay"] = 0.1
         if self.name == "adamw95":
@@ -126,5 +148,8 @@ OPTIMIZERS = {
         Optimizer("adagrad", "Adagrad", Adagrad(), 1, held_out=True),
         Optimizer("adadelta", "Adadelta", Adadelta(), 2, held_out=True),
         Optimizer("adamw95", "AdamW", Adam(beta2=0.95, decay=0.1), 2, held_out=True),
+        Optimizer("nesterov", "SGD", SGD(momentum=0.9, nesterov=True), 1, school=True),
+        Optimizer("rmspropm", "RMSprop", RMSprop(momentum=0.9), 2, school=True),
+        Optimizer("adamax", "Adamax", Adamax(), 2, school=True),
     )
 }

@@ -137,6 +137,29 @@ def _sweep(entry: Entry) -> list[str]:
     return lines
 
 
+def _exam(entry: Entry) -> list[str]:
+    lines = [
+        "Four tasks that were not run before the rules and the judgement were settled, with eleven optimizers, eight "
+        "of which were learned from, and four schedules: that of the sweep (*wsd*), a cosine to a tenth, a straight "
+        "line to zero after a tenth of warm-up, and the inverse square root of the steps. "
+        + "; ".join(f"{name}: {words}" for name, words in entry["tasks"].items() if name.startswith("X"))
+        + ". The judgement learns from the tuning half and from a school of other tasks under the same schedules. "
+        + "; ".join(f"{name}: {words}" for name, words in entry["tasks"].items() if name.startswith("S"))
+        + ". Said by a quarter of the run:",
+        "",
+        *_head(
+            "what", "too low found", "too low of fine", "too low of too high", "too high found",
+            "too high within 2x of the best", "too high of too low", "recommended within x4", "abstains",
+        ),
+    ]  # fmt: skip
+    for name, row in entry["rows"].items():
+        low, high = row["lr_too_low"], row["lr_too_high"]
+        cells = [low["low"], low["ok"], low["high"], high["high"], high["near"], high["low"]]
+        cells += [row["within x4"], row["abstains"]]
+        lines.append(f"| {name} | {' | '.join(pct(cell, clusters=name == 'the exam') for cell in cells)} |")
+    return lines
+
+
 NEARER = "nearer than the run's own"
 
 
@@ -370,6 +393,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Entry], list[str]]]] = {
     "targets": ("Aims and what was reached", _targets),
     "corpus": ("Published logs", _corpus),
     "sweep": ("Learning rates too low and too high", _sweep),
+    "exam": ("An exam", _exam),
     "recommended": ("The recommended learning rate", _recommended),
     "calibration": ("Stated confidence", _calibration),
     "plateau": ("Plateaus", _plateau),

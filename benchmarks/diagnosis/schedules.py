@@ -47,6 +47,17 @@ def rewarm(steps: int) -> Floats:
     return np.concatenate([half, half])
 
 
+def linear(steps: int) -> Floats:
+    """A tenth of the run to warm up, then a straight line to zero."""
+    return wsd(steps, warmup=0.1, decay=0.9)
+
+
+def root(steps: int) -> Floats:
+    """Warm-up over a twentieth, then with the square root of the steps (Vaswani et al., 1706.03762)."""
+    t = np.arange(1, steps + 1, dtype=np.float64) / max(0.05 * steps, 1.0)
+    return np.asarray(np.minimum(t, t**-0.5))
+
+
 SCHEDULES: dict[str, Schedule] = {
     "wsd": wsd,
     "constant": constant,
@@ -54,4 +65,6 @@ SCHEDULES: dict[str, Schedule] = {
     "cyclic": cyclic,
     "drop": drop,
     "rewarm": rewarm,
+    "linear": linear,
+    "root": root,
 }

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from benchmarks.diagnosis.listen import Heard, listen_all
+from benchmarks.diagnosis.listen import Heard, Said, listen_all
 from benchmarks.diagnosis.peers.detectors import FLAT, Detector
 from benchmarks.diagnosis.peers.view import view
 from benchmarks.diagnosis.share import share
@@ -101,12 +101,20 @@ def by_octave(pairs: Sequence[Pair], quarter: int) -> list[dict[str, Any]]:
 def recommendations(pairs: Sequence[Pair], quarter: int) -> dict[str, Any]:
     """The learning rate recommended by a quarter of the run where the run's own is wrong, against the sweep's best.
 
-    The last recommendation up to there counts; a run without one abstains.
+    The last recommendation up to there counts; a run without one abstains. It is made for the rate in force, and what
+    the schedule makes of the base rate it makes of the best one, too.
     """
     wrong = [p for p in pairs if p[0].label in ("too_low", "too_high")]
 
+    def last(pair: Pair) -> Said | None:
+        return next((s for s in reversed(pair[1].said) if s.value is not None and s.step < quarter), None)
+
+    def base(pair: Pair, step: int) -> float:
+        return pair[0].lr / float(pair[0].recording.samples.columns["lr/0"].values[step])
+
     def value(pair: Pair) -> float | None:
-        return next((s.value for s in reversed(pair[1].said) if s.value is not None and s.step < quarter), None)
+        said = last(pair)
+        return None if said is None or said.value is None else said.value * base(pair, said.step)
 
     made = [(p, v) for p in wrong if (v := value(p)) is not None]
     within = share(made, lambda m: abs(math.log2(m[1] / m[0][0].best_lr)) <= 2.0, lambda m: _cluster(m[0]))
@@ -114,17 +122,13 @@ def recommendations(pairs: Sequence[Pair], quarter: int) -> dict[str, Any]:
     for label in ("too_low", "too_high"):
         some = [m for m in made if m[0][0].label == label]
         sides[label] = share(some, lambda m: abs(math.log2(m[1] / m[0][0].best_lr)) <= 2.0)
-    covered = [
-        (p, s)
-        for p in wrong
-        if (s := next((s for s in reversed(p[1].said) if s.value is not None and s.step < quarter), None))
-    ]
+    covered = [(p, s, base(p, s.step)) for p in wrong if (s := last(p)) is not None]
     return {
         "within x4": within,
         "by side": sides,
         "abstains": share(wrong, lambda p: value(p) is None),
         "interval holds the best": share(
-            covered, lambda m: (m[1].low or 0.0) <= m[0][0].best_lr <= (m[1].high or math.inf)
+            covered, lambda m: (m[1].low or 0.0) * m[2] <= m[0][0].best_lr <= (m[1].high or math.inf) * m[2]
         ),
         "nearer than the run's own": share(
             made,

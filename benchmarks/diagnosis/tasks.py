@@ -36,7 +36,8 @@ class Task:
         model: makes its model.
         loss: losses of lanes from outputs and targets.
         batch: examples a step; 0 takes all of them.
-        held_out: whether no rule may be tuned on it.
+        part: what it is for: rules are tuned on "tuning", the judgement learns from that and from "school", and neither
+            is done on "held out", nor on "exam", which was not run before both were settled.
         optimizers: those it is trained with; empty means all.
         seeds: how many seeds a sweep takes.
     """
@@ -47,9 +48,14 @@ class Task:
     model: Callable[[], Model]
     loss: Callable[[Tensor, Tensor], Tensor]
     batch: int
-    held_out: bool = False
+    part: str = "tuning"
     optimizers: tuple[str, ...] = ()
     seeds: int = 3
+
+    @property
+    def held_out(self) -> bool:
+        """Whether no rule may be tuned on it."""
+        return self.part in ("held out", "exam")
 
     def losses(self, model: Model, p: Sequence[Tensor], x: Tensor, y: Tensor, noise: Tensor | None) -> Tensor:
         """The loss of each lane."""
@@ -82,8 +88,53 @@ TASKS = {
         Task("T", "transformer over letters, two layers of width 32",
              data.prose, models.transformer, entropy, 8, optimizers=("sgdm", "adamw", "adamw95"), seeds=1),
         Task("R", "residual net with layer normalisation and dropout on series",
-             data.series, models.residual, entropy, 32, held_out=True),
+             data.series, models.residual, entropy, 32, part="held out"),
         Task("AE", "autoencoder of digits with a tanh bottleneck of eight",
-             data.pictures, lambda: models.perceptron((64, 32, 8, 32, 64), torch.tanh), squares, 32, held_out=True),
+             data.pictures, lambda: models.perceptron((64, 32, 8, 32, 64), torch.tanh), squares, 32, part="held out"),
+        Task("S1", "logistic regression on series, batches of eight",
+             data.series, lambda: models.perceptron((40, 10)), entropy, 8, part="school", seeds=2),
+        Task("S2", "perceptron 64-48-10 on digits, of which every seventh has a wrong label",
+             data.mislabelled, lambda: models.perceptron((64, 48, 10)), entropy, 16, part="school", seeds=2),
+        Task("S3", "perceptron 64-48-48-48-48-10 with tanh on digits, batches of 128",
+             data.digits, lambda: models.perceptron((64, 48, 48, 48, 48, 10), torch.tanh), entropy, 128,
+             part="school", seeds=2),
+        Task("S4", "perceptron 20-48-48-8 that learns what another says",
+             data.taught, lambda: models.perceptron((20, 48, 48, 8)), squares, 64, part="school", seeds=2),
+        Task("S5", "gated recurrent unit over series",
+             data.series, models.recurrent, entropy, 32, part="school", seeds=2),
+        Task("S6", "letters by the eight before, from a table and a perceptron",
+             data.endings, models.neighbours, entropy, 64, part="school", seeds=2),
+        Task("S7", "perceptron 64-64-64-10 with layer normalisation on digits with wrong labels",
+             data.mislabelled, lambda: models.normalised((64, 64, 64, 10)), entropy, 64, part="school", seeds=2),
+        Task("S8", "perceptron 10-32-1 on 360 measured people, mostly noise",
+             data.diabetes, lambda: models.perceptron((10, 32, 1)), squares, 16, part="school", seeds=2),
+        Task("S9", "linear regression, 100 dimensions, spectrum 1/i, large errors, batches of four",
+             data.steep, lambda: models.perceptron((100, 1)), squares, 4, part="school", seeds=2),
+        Task("S10", "logistic regression on digits, of which every seventh has a wrong label, batches of 128",
+             data.mislabelled, lambda: models.perceptron((64, 10)), entropy, 128, part="school", seeds=2),
+        Task("S11", "linear regression on what a network says, which is not linear",
+             data.taught, lambda: models.perceptron((20, 8)), squares, 16, part="school", seeds=2),
+        Task("S12", "logistic regression in two classes on series",
+             data.halves, lambda: models.perceptron((40, 2)), entropy, 16, part="school", seeds=2),
+        Task("S13", "perceptron 32-48-8 that goes on with a series",
+             data.ends, lambda: models.perceptron((32, 48, 8), torch.tanh), squares, 32, part="school", seeds=2),
+        Task("S14", "perceptron 2-64-64-1 that draws waves, hardly any noise",
+             data.waves, lambda: models.perceptron((2, 64, 64, 1)), squares, 64, part="school", seeds=2),
+        Task("S15", "transformer over letters, one layer of width 16, batches of four",
+             data.prose, lambda: models.transformer(16, 1), entropy, 4, part="school", seeds=1),
+        Task("S16", "matrix factorisation in batches of 16",
+             data.ratings, models.factors, squares, 16, part="school", seeds=2),
+        Task("S17", "three convolutions on series, batches of eight",
+             data.series, models.convolution, entropy, 8, part="school", seeds=1),
+        Task("S18", "perceptron 64-32-10 on digits, batches of 512",
+             data.digits, lambda: models.perceptron((64, 32, 10)), entropy, 512, part="school", seeds=1),
+        Task("X1", "perceptron 30-32-2 on 450 tumours",
+             data.tumours, lambda: models.perceptron((30, 32, 2)), entropy, 16, part="exam", seeds=2),
+        Task("X2", "two convolutions over the pictures of digits",
+             data.digits, models.pictures, entropy, 64, part="exam", seeds=2),
+        Task("X3", "letters by the eight before, from a table for each place: convex",
+             data.endings, models.places, entropy, 32, part="exam", seeds=2),
+        Task("X4", "perceptron 10-48-1 on Friedman's function, batches of eight",
+             data.friedman, lambda: models.perceptron((10, 48, 1)), squares, 8, part="exam", seeds=2),
     )
 }  # fmt: skip

@@ -51,7 +51,7 @@ def flat(n: int, level: float, noise: float = 0.02, seed: int = 1) -> Floats:
     return np.asarray(level * np.exp(noise * rng.standard_normal(n)))
 
 
-def stalled(n: int = 300, seed: int = 1) -> Floats:
-    """A loss that falls for 30 steps and then stays high."""
-    first = 4.5 * np.exp(-np.minimum(np.arange(n), 30) / 30 * 0.4)
+def stalled(n: int = 300, seed: int = 1, depth: float = 0.1) -> Floats:
+    """A loss that falls a little for 30 steps and then stays high."""
+    first = 4.5 * np.exp(-np.minimum(np.arange(n), 30) / 30 * depth)
     return np.asarray(first * flat(n, 1.0, 0.02, seed))

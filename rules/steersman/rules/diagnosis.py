@@ -266,14 +266,15 @@ def _raise(values: Mapping[str, Value]) -> float:
     """How far a rate that is too low is raised at once: twice, which hurts little where it was not too low after all.
 
     Further where steps agree strongly and there is time to look again: four times, and sixteen where the learned
-    judgement says so too. Four times without that agreement harmed healthy jobs of tasks that nothing was tuned on.
+    judgement says so too of a job that was seen from its beginning. Four times without that agreement harmed healthy
+    jobs of tasks that nothing was tuned on.
     """
     c, t, step = values["c"], values["t_c"], values["step"]
     early = step is not None and step < 0.5 * float(values["horizon"] or 1000.0)
     if not early or c is None or t is None or c <= 0.25 or t <= 5.0:
         return 2.0
     octaves = values["octaves"]
-    return 16.0 if octaves is not None and octaves < -0.5 else 4.0
+    return 16.0 if octaves is not None and octaves < -0.5 and values["joined"] is not True else 4.0
 
 
 def _cut(values: Mapping[str, Value], behind: Sequence[Alarm]) -> float:

@@ -18,11 +18,14 @@ MODEL = Path(__file__).parent / "judgement.json"
 
 INPUTS = (
     "c", "t_c", "ln_R", "ln_R_top", "ln_travel", "rho", "i", "i_lo", "i_up", "above_start", "fell", "up", "overshoot",
-    "noise", "gnorm_change", "mk",
+    "noise", "gnorm_change", "mk", "c_own", "gnorm_noise", "ln_promise", "lr_share",
 )  # fmt: skip
 """What the combination sees, all of it relative to the job itself; see `inputs`."""
 
-MIN_SAMPLES = 10
+LEAVES = 16
+"""Leaves of a tree at most: a bit each."""
+
+MIN_SAMPLES = 5
 """Samples of the direction below which nothing is judged."""
 
 
@@ -42,48 +45,74 @@ class Judgement:
 
 
 class Forests:
-    """Several sums of small regression trees (gradient boosting: Friedman 2001), walked level by level all at once.
+    """Several sums of small regression trees (gradient boosting: Friedman 2001), all of their nodes looked at at once.
+
+    A node whose question is answered "no" rules out the leaves on its left; of those that no node has ruled out the
+    leftmost is where a walk down the tree would end (QuickScorer: Lucchese et al., SIGIR 2015).
 
     Args:
         saved: of each sum its base value and its trees, each a list of nodes [input, threshold, whether unknown goes
             left, left, right, value]; a leaf has the input -1.
+
+    Raises:
+        ValueError: a tree has more than 16 leaves.
+
+    >>> stump = [[0, 0.5, 1, 1, 2, 0.0], [-1, 0.0, 1, 0, 0, -1.0], [-1, 0.0, 1, 0, 0, 1.0]]
+    >>> forests = Forests([{"base": 10.0, "trees": [stump, stump]}])
+    >>> forests.sums(np.array([0.4])), forests.sums(np.array([0.6])), forests.sums(np.array([math.nan]))
+    ([8.0], [12.0], [8.0])
     """
 
     def __init__(self, saved: Sequence[Mapping[str, Any]]) -> None:
-        nodes: list[tuple[int, float, bool, int, int, float]] = []
-        roots: list[int] = []
         self.bases = [float(one["base"]) for one in saved]
-        self.depth = max(int(one["depth"]) for one in saved)
         self.ends = np.cumsum([len(one["trees"]) for one in saved])[:-1]
+        questions: list[tuple[int, float, bool, int]] = []
+        firsts: list[int] = []
+        values: list[list[float]] = []
         for tree in (t for one in saved for t in one["trees"]):
-            first = len(nodes)
-            roots.append(first)
-            for place, (feature, threshold, unknown_left, left, right, value) in enumerate(tree, first):
-                if feature < 0:
-                    nodes.append((0, math.inf, True, place, place, value))
-                else:
-                    nodes.append((feature, threshold, bool(unknown_left), first + left, first + right, value))
-        feature, threshold, unknown_left, left, right, value = zip(*nodes, strict=True)
-        self._roots = np.array(roots)
+            firsts.append(len(questions))
+            leaves: list[float] = []
+            _lay_out(tree, 0, questions, leaves)
+            if len(leaves) > LEAVES:
+                raise ValueError(f"a tree has {len(leaves)} leaves, more than {LEAVES}")
+            if len(questions) == firsts[-1]:
+                questions.append((0, math.inf, True, 0))  # a tree that is one leaf
+            values.append(leaves + [0.0] * (LEAVES - len(leaves)))
+        feature, threshold, unknown_left, out = zip(*questions, strict=True)
+        self._firsts = np.array(firsts)
         self._feature, self._threshold = np.array(feature), np.array(threshold)
-        self._unknown_left = np.array(unknown_left)
-        # What is not to the left is to the right: one table, looked up with the truth of the comparison.
-        self._next = np.stack([np.array(right), np.array(left)], axis=1).ravel()
-        self._value = np.array(value)
+        self._unknown_right = ~np.array(unknown_left)
+        self._out = np.array(out, dtype=np.uint16)
+        self._values = np.array(values).ravel()
+        self._places = LEAVES * np.arange(len(firsts)) - 1  # frexp counts bits from one
 
     def sums(self, x: np.ndarray[Any, np.dtype[np.float64]]) -> list[float]:
         """The sums for one row of inputs; NaN is unknown."""
-        at = self._roots
         unknown = np.isnan(x)
-        some = bool(unknown.any())
-        for _ in range(self.depth):
-            feature = self._feature[at]
-            left = x[feature] <= self._threshold[at]
-            if some:
-                left = np.where(unknown[feature], self._unknown_left[at], left)
-            at = self._next[2 * at + left]
-        parts = np.split(self._value[at], self.ends)
+        right = x[self._feature] > self._threshold
+        if unknown.any():
+            right |= unknown[self._feature] & self._unknown_right
+        out = np.bitwise_or.reduceat(self._out * right, self._firsts)
+        left = (~out).astype(np.int32)
+        leaf = np.frexp((left & -left).astype(np.float32))[1]
+        parts = np.split(self._values[self._places + leaf], self.ends)
         return [base + float(part.sum()) for base, part in zip(self.bases, parts, strict=True)]
+
+
+def _lay_out(
+    tree: Sequence[Sequence[Any]], place: int, questions: list[tuple[int, float, bool, int]], leaves: list[float]
+) -> None:
+    """Number the leaves below a node from left to right, and note which of them each question rules out."""
+    feature, threshold, unknown_left, left, right, value = tree[place]
+    if feature < 0:
+        leaves.append(value)
+        return
+    mine, first = len(questions), len(leaves)
+    questions.append((feature, threshold, bool(unknown_left), 0))
+    _lay_out(tree, left, questions, leaves)
+    ruled_out = (1 << min(len(leaves), LEAVES)) - (1 << min(first, LEAVES))
+    questions[mine] = (feature, threshold, bool(unknown_left), ruled_out)
+    _lay_out(tree, right, questions, leaves)
 
 
 def inputs(values: Mapping[str, Value]) -> list[float]:
@@ -94,6 +123,7 @@ def inputs(values: Mapping[str, Value]) -> list[float]:
         "ln_R": _ln(values.get("r")) + half,
         "ln_R_top": _ln(values.get("r_top")) + half,
         "ln_travel": _ln(values.get("travel")),
+        "ln_promise": _ln(values.get("promise")),
     }
     out = []
     for name in INPUTS:

@@ -117,7 +117,7 @@ class RowReader:
                 if c is not None or u is not None:
                     panel.take_direction(c, u, w)
             if promise is not None and (p := promise[k]) is not None:
-                panel.take_promise(p)
+                panel.take_promise(p, grad[k] if grad is not None else None)
             for name, column in sets:
                 v = column[k]
                 if v is not None:

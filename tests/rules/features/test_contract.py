@@ -39,6 +39,7 @@ STEP: dict[str, Step] = {
     "BlockRing": lambda f, x, n: f.add(float(n), float(n), x),
     "Hypergradient": lambda f, x, n: f.update(x),
     "StepSize": lambda f, x, n: f.update(abs(x), 1.0 + abs(x)),
+    "Alignment": lambda f, x, n: f.moved(n, abs(x) + 0.1) if n % 2 else f.promised(n, x, abs(x)),
     "GainRatio": lambda f, x, n: f.update(n, x, 0.1),
     "Nonfinite": lambda f, x, n: f.update(bool(n % 7)),
     "LearningRate": lambda f, x, n: f.update(abs(x), 1),

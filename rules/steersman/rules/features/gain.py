@@ -54,3 +54,11 @@ class GainRatio(Saved):
         if promised <= 0.0:
             return None
         return (self.losses[0] - self.losses[-1]) / promised
+
+    def promise(self, steps: float) -> float | None:
+        """What so many steps would promise, as a share of the loss; None before half a window, or at a loss of 0."""
+        n = len(self.steps)
+        level = sum(self.losses) / max(n, 1)
+        if n < WINDOW // 2 + 1 or level <= 0.0:
+            return None
+        return sum(self.promises) / n / level * steps

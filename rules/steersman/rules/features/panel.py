@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from steersman.rules.facts import JobFacts
+from steersman.rules.features.alignment import Alignment
 from steersman.rules.features.batch import BatchSize
 from steersman.rules.features.breakout import Breakout
 from steersman.rules.features.cusum import Cusum
@@ -31,7 +32,7 @@ from steersman.rules.features.trend import BlockRing, Trend
 from steersman.rules.features.validation import ValidationSet
 from steersman.rules.features.winsor import WinsorZ
 from steersman.rules.features.zeros import Zeros
-from steersman.rules.judgement import judge
+from steersman.rules.judgement import MIN_SAMPLES, judge
 
 BOUND = 1e150
 """A value beyond this is as good as infinite: it would not survive being squared."""
@@ -60,7 +61,7 @@ _PARTS = (
     "scale", "z", "z_grad", "cusum", "cusum_grad", "drawup", "ring",
     "hypergrad", "step_size", "gain", "bad_loss", "bad_grad", "rate", "regime",
     "breakout", "breakout_grad", "knee", "zeros", "grad_level",
-    "recovery", "numerics", "stale", "surge", "spikes", "batch",
+    "recovery", "numerics", "stale", "surge", "spikes", "batch", "alignment",
 )  # fmt: skip
 
 
@@ -133,6 +134,7 @@ class Panel(Saved):
         self.surge = Surge()
         self.spikes = Spikes()
         self.batch = BatchSize()
+        self.alignment = Alignment()
         self.sets: dict[str, ValidationSet] = {}
         self._trend: Trend | None = None
         self._trend_fresh = False
@@ -295,10 +297,14 @@ class Panel(Saved):
             self.hypergrad.update(min(max(cosine, -1.0), 1.0))
         if update is not None and weight is not None and 1.0 / BOUND < update < BOUND and 1.0 / BOUND < weight < BOUND:
             self.step_size.update(update, weight)
+            self.alignment.moved(self.step, update)
 
-    def take_promise(self, predicted: float) -> None:
-        """Take the first-order decrease that this row's step promised."""
-        if abs(predicted) < BOUND and self.drawup.count and not self.scale.affine:
+    def take_promise(self, predicted: float, norm: float | None) -> None:
+        """Take the first-order decrease that this row's step promised, and the norm of its gradient."""
+        if not abs(predicted) < BOUND:
+            return
+        self.alignment.promised(self.step, predicted, norm if norm is not None and norm < BOUND else None)
+        if self.drawup.count and not self.scale.affine:
             self.gain.update(self.step, self.scale.back(self.drawup.fast.mean), predicted)
 
     def take_validation(self, name: str, value: float) -> None:
@@ -335,15 +341,15 @@ class Panel(Saved):
         self.hypergrad.reset()
         self.step_size.reset(afresh)
         self.gain.reset()
+        self.alignment.reset()
         self.judged, self.p_low, self.p_high, self.octaves = 0, None, None, None
         self._trend_fresh = False
 
     def checked(self, values: Mapping[str, Value]) -> None:
         """The rules have seen these values: peaks start anew, and the LR is judged again where more is known."""
-        if self.hypergrad.count >= self.judged + JUDGE_EVERY:
+        if self.hypergrad.count >= (self.judged + JUDGE_EVERY if self.judged else MIN_SAMPLES):
             self.judged = self.hypergrad.count
-            # It was learned from what jobs look like since their beginning.
-            judgement = None if self.joined else judge(values)
+            judgement = judge(values)
             if judgement is None:
                 self.p_low = self.p_high = self.octaves = None
             else:

@@ -14,7 +14,7 @@ Value = float | bool | None
 # What is unknown together is put down together.
 _NO_TREND: dict[str, Value] = dict.fromkeys(("i", "i_lo", "i_up", "span", "mk"))
 _NO_DIRECTION: dict[str, Value] = dict.fromkeys(
-    ("n_c", "c", "t_c", "r", "r_top", "R", "R_assumed", "p_low", "p_high", "octaves", "travel", "pace")
+    ("n_c", "c", "t_c", "c_own", "r", "r_top", "R", "R_assumed", "p_low", "p_high", "octaves", "travel", "pace")
 )
 _NO_RATE: dict[str, Value] = dict.fromkeys(
     ("lr", "lr_share", "lr_zero_share", "lr_zero_run", "warmup", "decaying", "lr_peak", "warmup_ratio")
@@ -60,7 +60,9 @@ def read_out(panel: Panel) -> dict[str, Value]:
         "nonfinite_loss_recent": float(len(bad_loss.where)) if bad_loss.points else None,
         "nonfinite_gnorm": float(bad_grad.run) if bad_grad.points else None,
         "nonfinite_gnorm_recent": float(len(bad_grad.where)) if bad_grad.points else None,
+        "gnorm_noise": panel.z_grad.scale if panel.z_grad.count >= 20 else None,
         "rho": panel.gain.ratio if panel.gain.steps else None,
+        "promise": panel.gain.promise(panel.horizon) if panel.gain.steps else None,
         "offset": relative and _offset(panel, trend),
     }
     _put_levels(panel, out, relative)
@@ -136,6 +138,8 @@ def _put_direction(panel: Panel, out: dict[str, Value]) -> None:
         out["n_c"] = float(count) if count else None
         out["c"] = cosine.mean if count >= 3 else None
         out["t_c"] = cosine.t if count >= 3 else None
+        own = panel.alignment.mean
+        out["c_own"] = own.mean if own.count >= 3 else None
         moved = size.count > 0
         reach = size.over(horizon) if moved else None
         travel = size.travel if moved and not panel.joined else None

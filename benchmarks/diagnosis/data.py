@@ -138,7 +138,7 @@ def diabetes() -> Data:
     known, grew = load_diabetes(return_X_y=True, scaled=True)
     order = torch.randperm(len(grew), generator=torch.Generator().manual_seed(SEED))
     x = torch.tensor(known * len(grew) ** 0.5, dtype=torch.float32)[order]
-    y = torch.tensor((grew - grew.mean()) / grew.std(), dtype=torch.float32)[order].unsqueeze(1)
+    y = torch.tensor((grew - grew.mean()) / grew.std(), dtype=torch.float32)[order].unsqueeze(1)  # pyright: ignore
     return Data(x[:360], y[:360], x[360:], y[360:])
 
 

@@ -57,7 +57,7 @@ Example = tuple[list[float], tuple[str, str, str, float, int, bool]]
 
 def _unjudged() -> None:
     """The judgement of before may be of other inputs, and none is learned from."""
-    vars(panel)["judge"] = lambda values: None
+    panel.judge = lambda values: None  # type: ignore[attr-defined]  # it is not this module's own
 
 
 def look(run: SweepRun) -> list[Example]:

@@ -36,7 +36,7 @@ def _job(momentum: float, shared: float, norms: bool = True, keep: slice = slice
     }
     columns["loss"] = Column.full([2.0] * n)
     steps = np.arange(n)
-    whole = Samples(steps, 1.7e9 + steps * 1.0, columns)
+    whole = Samples(steps, np.asarray(1.7e9 + steps, np.float64), columns)
     return Samples(
         steps[keep], whole.times[keep], {k: Column(c.values[keep], c.present[keep]) for k, c in columns.items()}
     )
@@ -45,7 +45,7 @@ def _job(momentum: float, shared: float, norms: bool = True, keep: slice = slice
 def _c_own(rows: Samples) -> float | None:
     engine = Engine(Pack(), JobFacts("SGD", 2_000))
     engine.feed(rows)
-    return engine.features().get("c_own")  # type: ignore[return-value]  # a number where it is known
+    return engine.features().get("c_own")
 
 
 def test_without_momentum_a_step_is_its_gradient() -> None:

@@ -23,7 +23,7 @@ def section(results: Entry) -> str:
         f"Written by `make bench-diagnosis` ({results.get('when', '')}, {results.get('machine', '')}); nothing in "
         "this part was typed in. It trains small jobs whose truth is known by what they end in, feeds their rows to "
         "the engine that watches live jobs, and to others' published formulas in our own code. Thresholds are tuned "
-        "on the tuning half alone: the held-out half has tasks (a residual net with layer normalisation, an "
+        "on the tuning half and the school alone: the held-out half has tasks (a residual net with layer norms, an "
         "autoencoder) and optimizers (Adagrad, Adadelta, AdamW with beta2 .95) that no rule was tuned on. Shares "
         "have exact (Clopper-Pearson) 95 % intervals; runs of one task and optimizer resemble each other, so that "
         "where it says *clusters* the interval draws whole pairs of task and optimizer anew, and is the one to "

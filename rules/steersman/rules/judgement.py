@@ -89,13 +89,13 @@ class Forests:
     def sums(self, x: np.ndarray[Any, np.dtype[np.float64]]) -> list[float]:
         """The sums for one row of inputs; NaN is unknown."""
         unknown = np.isnan(x)
-        right = x[self._feature] > self._threshold
+        right = x.take(self._feature) > self._threshold
         if unknown.any():
-            right |= unknown[self._feature] & self._unknown_right
+            right |= unknown.take(self._feature) & self._unknown_right
         out = np.bitwise_or.reduceat(self._out * right, self._firsts)
         left = (~out).astype(np.int32)
         leaf = np.frexp((left & -left).astype(np.float32))[1]
-        parts = np.split(self._values[self._places + leaf], self.ends)
+        parts = np.split(self._values.take(self._places + leaf), self.ends)
         return [base + float(part.sum()) for base, part in zip(self.bases, parts, strict=True)]
 
 

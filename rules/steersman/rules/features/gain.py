@@ -33,6 +33,7 @@ class GainRatio(Saved):
         self.steps: list[float] = []
         self.losses: list[float] = []
         self.promises: list[float] = []
+        self._read()
 
     def update(self, step: int, loss: float, predicted: float) -> None:
         """Take the smoothed loss at a sample and what the step that follows promises."""
@@ -43,22 +44,29 @@ class GainRatio(Saved):
         self.promises.append(predicted)
         if len(self.steps) > WINDOW:
             del self.steps[0], self.losses[0], self.promises[0]
+        self._read()
 
-    @property
-    def ratio(self) -> float | None:
-        """Realised over predicted; None before half a window, or where nothing was promised."""
+    def _read(self) -> None:
+        # Asked for far more often than samples come.
         n = len(self.steps)
+        self.ratio: float | None = None
+        """Realised over predicted; None before half a window, or where nothing was promised."""
+        self.share: float | None = None
+        """What a step promises as a share of the loss; None before half a window, or at a loss of 0 or below."""
         if n < WINDOW // 2 + 1:
-            return None
+            return
         promised = sum(self.promises[:-1]) / (n - 1) * (self.steps[-1] - self.steps[0])
-        if promised <= 0.0:
-            return None
-        return (self.losses[0] - self.losses[-1]) / promised
+        if promised > 0.0:
+            self.ratio = (self.losses[0] - self.losses[-1]) / promised
+        level = sum(self.losses) / n
+        if level > 0.0:
+            self.share = sum(self.promises) / n / level
 
     def promise(self, steps: float) -> float | None:
-        """What so many steps would promise, as a share of the loss; None before half a window, or at a loss of 0."""
-        n = len(self.steps)
-        level = sum(self.losses) / max(n, 1)
-        if n < WINDOW // 2 + 1 or level <= 0.0:
-            return None
-        return sum(self.promises) / n / level * steps
+        """What so many steps would promise, as a share of the loss; None where that of one is unknown."""
+        return None if self.share is None else self.share * steps
+
+    def load(self, state: dict[str, object]) -> None:
+        """See `Saved.load`."""
+        super().load(state)
+        self._read()

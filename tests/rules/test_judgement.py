@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steersman.rules.judgement import INPUTS, MODEL, Judgement, judge
+from steersman.rules.judgement import INPUTS, MODEL, Forests, Judgement, judge
+
+SAVED = json.loads(MODEL.read_text())
+FORESTS = Forests([SAVED[what] for what in ("low", "high", "octaves")])
 
 TYPICAL: dict[str, Any] = {
     "n_c": 20.0, "c": 0.0, "t_c": 0.0, "r": 0.01, "r_top": 0.02, "travel": 0.2, "rho": 0.1, "i": 0.3, "i_lo": 0.2,
@@ -79,3 +84,18 @@ def test_whatever_is_unknown_it_is_a_probability(values: dict[str, Any]) -> None
 
 def test_what_was_learned_is_small() -> None:
     assert MODEL.stat().st_size < 500_000
+
+
+def _walked(tree: list[list[Any]], x: list[float]) -> float:
+    node = tree[0]
+    while node[0] >= 0:
+        known = not math.isnan(x[node[0]])
+        node = tree[node[3] if (x[node[0]] <= node[1] if known else node[2]) else node[4]]
+    return float(node[5])
+
+
+@given(x=st.lists(st.floats(-5.0, 5.0) | st.just(math.nan), min_size=len(INPUTS), max_size=len(INPUTS)))
+def test_all_nodes_at_once_come_to_the_leaf_that_a_walk_ends_in(x: list[float]) -> None:
+    saved = [SAVED[what] for what in ("low", "high", "octaves")]
+    walked = [one["base"] + sum(_walked(tree, x) for tree in one["trees"]) for one in saved]
+    assert FORESTS.sums(np.array(x)) == pytest.approx(walked, abs=1e-9)

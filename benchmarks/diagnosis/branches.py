@@ -17,7 +17,7 @@ from benchmarks.diagnosis.schedules import wsd
 STEPS = 1000
 OCTAVES = (-5, -3, -1, 0, 1, 3)
 SEEDS = (41, 42, 43)
-FACTORS = {"x 1/4": 0.25, "x 1/2": 0.5, "x 2": 2.0, "x 4": 4.0}
+FACTORS = {"x 1/16": 1.0 / 16.0, "x 1/4": 0.25, "x 1/2": 0.5, "x 2": 2.0, "x 4": 4.0, "x 16": 16.0}
 WIDE = 64.0, 64.0
 """Limits of an owner who means it: a total factor within 1/64 and 64, with six adjustments, 100 steps apart."""
 CHUNK = 10

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from benchmarks.diagnosis import cache, sweep
 from benchmarks.diagnosis.bootstrap import bootstrap
-from benchmarks.diagnosis.branches import OCTAVES, SEEDS, State, states
+from benchmarks.diagnosis.branches import FACTORS, OCTAVES, SEEDS, State, states
 from benchmarks.diagnosis.share import share
 from benchmarks.diagnosis.tasks import TASKS
 
@@ -120,7 +120,7 @@ def _moved(policy: str, branch: str, sign: float, state: State) -> bool:
 
 def _hindsight(state: State) -> float:
     """The end of the best of the factors that were tried at this job's one step, and of doing nothing."""
-    return min(_branch_level(branch, state) for branch in ("nothing", "x 1/4", "x 1/2", "x 2", "x 4"))
+    return min(_branch_level(branch, state) for branch in ("nothing", *FACTORS))
 
 
 def policies(some: Sequence[State]) -> dict[str, Any]:

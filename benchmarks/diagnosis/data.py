@@ -143,6 +143,36 @@ def diabetes() -> Data:
 
 
 @functools.cache
+def wines() -> Data:
+    """Thirteen measurements of 178 wines of three growers, from scikit-learn, in standard units."""
+    from sklearn.datasets import load_wine
+
+    known, grower = load_wine(return_X_y=True)
+    order = torch.randperm(len(grower), generator=torch.Generator().manual_seed(SEED))
+    x = torch.tensor((known - known.mean(0)) / known.std(0), dtype=torch.float32)[order]
+    y = torch.tensor(grower, dtype=torch.long)[order]
+    return Data(x[:142], y[:142], x[142:], y[142:], classes=3)
+
+
+def parity() -> Data:
+    """The digits, told apart by whether they are odd."""
+    found = digits()
+    return Data(found.x, found.y % 2, found.x_val, found.y_val % 2, classes=2)
+
+
+@functools.cache
+def spirals() -> Data:
+    """Points of three spirals that wind around each other, with noise."""
+    draw = torch.Generator().manual_seed(SEED)
+    y = torch.arange(2456) % 3
+    along = torch.rand(2456, generator=draw)
+    angle = along * 7.0 + y * (2.0 * torch.pi / 3.0)
+    x = torch.stack([angle.cos(), angle.sin()], dim=1) * along.unsqueeze(1) * 2.0
+    x += 0.08 * torch.randn(2456, 2, generator=draw)
+    return Data(x[:2200], y[:2200], x[2200:], y[2200:], classes=3)
+
+
+@functools.cache
 def tumours() -> Data:
     """Thirty measurements of 569 tumours and whether each was benign, from scikit-learn, in standard units."""
     from sklearn.datasets import load_breast_cancer

@@ -76,6 +76,50 @@ def perceptron(widths: Sequence[int], activation: Callable[[Tensor], Tensor] = F
     return Model(tuple(shapes), tuple(bounds), forward)
 
 
+def dropped(widths: Sequence[int], dropout: float) -> Model:
+    """A perceptron with dropout before its last layer."""
+    plain = perceptron(widths)
+    last = len(widths) - 2
+
+    def forward(p: Sequence[Tensor], x: Tensor, noise: Tensor | None) -> Tensor:
+        for layer in range(last):
+            x = F.relu(linear(x, p[2 * layer], p[2 * layer + 1]))
+        if noise is not None:
+            x = x * (noise >= dropout) / (1.0 - dropout)
+        return linear(x, p[2 * last], p[2 * last + 1])
+
+    return Model(plain.shapes, plain.bounds, forward, noise=(widths[-2],))
+
+
+def shortcuts(inside: int, width: int, outside: int, blocks: int) -> Model:
+    """Residual blocks of a layer each, without any normalisation."""
+    layers = [_layer(inside, width), *[_layer(width, width)] * blocks, _layer(width, outside)]
+
+    def forward(p: Sequence[Tensor], x: Tensor, noise: Tensor | None) -> Tensor:
+        del noise
+        x = linear(x, p[0], p[1])
+        for block in range(1, blocks + 1):
+            x = x + torch.tanh(linear(x, p[2 * block], p[2 * block + 1]))
+        return linear(x, p[-2], p[-1])
+
+    return Model(
+        tuple(s for layer in layers for s in layer[0]), tuple(b for layer in layers for b in layer[1]), forward
+    )
+
+
+def spelling(width: int = 32) -> Model:
+    """A table of letters, a gated recurrent unit over those that came before, and a linear layer."""
+    inner = recurrent(inside=width, width=width)
+    shape, bound = _layer(width, LETTERS)
+
+    def forward(p: Sequence[Tensor], x: Tensor, noise: Tensor | None) -> Tensor:
+        lanes, examples, _ = x.shape
+        seen = p[0][torch.arange(lanes).view(-1, 1, 1), x]
+        return inner.forward(p[1:], seen.view(lanes, examples, -1), noise)
+
+    return Model(((LETTERS, width), *inner.shapes[:-2], *shape), (1.0, *inner.bounds[:-2], *bound), forward)
+
+
 def factors() -> Model:
     """Two tables whose rows' product is the rating: zero is a saddle."""
 
@@ -117,8 +161,14 @@ def norm(x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
     return F.layer_norm(x, x.shape[-1:]) * gain.unsqueeze(1) + bias.unsqueeze(1)
 
 
-def normalised(widths: Sequence[int]) -> Model:
-    """A perceptron with layer normalisation before each of its activations."""
+def batch_norm(x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
+    """Batch normalisation over the examples at hand (Ioffe and Szegedy, 1502.03167), in validation too."""
+    variance, mean = torch.var_mean(x, dim=1, keepdim=True, unbiased=False)
+    return (x - mean) * (variance + 1e-5).rsqrt() * gain.unsqueeze(1) + bias.unsqueeze(1)
+
+
+def normalised(widths: Sequence[int], norm: Callable[[Tensor, Tensor, Tensor], Tensor] = norm) -> Model:
+    """A perceptron with layer normalisation, or another, before each of its activations."""
     plain = perceptron(widths)
     inner = widths[1:-1]
     shapes = (*plain.shapes, *((width,) for width in inner for _ in range(2)))

@@ -18,6 +18,11 @@ def squares(outputs: Tensor, targets: Tensor) -> Tensor:
     return 0.5 * ((outputs - targets) ** 2).flatten(1).mean(1)
 
 
+def distances(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean absolute error of each lane."""
+    return (outputs - targets).abs().flatten(1).mean(1)
+
+
 def entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     """Mean cross-entropy of each lane."""
     lanes = outputs.shape[0]
@@ -128,6 +133,28 @@ TASKS = {
              data.series, models.convolution, entropy, 8, part="school", seeds=1),
         Task("S18", "perceptron 64-32-10 on digits, batches of 512",
              data.digits, lambda: models.perceptron((64, 32, 10)), entropy, 512, part="school", seeds=1),
+        Task("S19", "perceptron 13-32-3 on 142 wines, which it fits to nothing",
+             data.wines, lambda: models.perceptron((13, 32, 3)), entropy, 16, part="school", seeds=2),
+        Task("S20", "logistic regression on 142 wines, which a line tells apart",
+             data.wines, lambda: models.perceptron((13, 3)), entropy, 8, part="school", seeds=2),
+        Task("S21", "perceptron 64-64-10 on digits with dropout of three tenths",
+             data.digits, lambda: models.dropped((64, 64, 10), 0.3), entropy, 32, part="school", seeds=2),
+        Task("S22", "perceptron 40-64-64-10 with batch normalisation on series",
+             data.series, lambda: models.normalised((40, 64, 64, 10), models.batch_norm), entropy, 64,
+             part="school", seeds=2),
+        Task("S23", "residual blocks of tanh, without normalisation, that learn what another says",
+             data.taught, lambda: models.shortcuts(20, 32, 8, 4), squares, 32, part="school", seeds=2),
+        Task("S24", "logistic regression in odd and even digits",
+             data.parity, lambda: models.perceptron((64, 2)), entropy, 64, part="school", seeds=2),
+        Task("S25", "perceptron 64-96-2 in odd and even digits, which it fits to nothing",
+             data.parity, lambda: models.perceptron((64, 96, 2)), entropy, 32, part="school", seeds=2),
+        Task("S26", "gated recurrent unit over series in twenty pieces, batches of 16",
+             data.series, lambda: models.recurrent(20, 2, 24), entropy, 16, part="school", seeds=1),
+        Task("S27", "perceptron 100-48-1 with absolute errors, of which a few are large",
+             data.steep, lambda: models.perceptron((100, 48, 1)), distances, 32, part="school", seeds=2),
+        Task("S28", "perceptron 2-32-32-32-32-1 with tanh that draws waves, batches of 16",
+             data.waves, lambda: models.perceptron((2, 32, 32, 32, 32, 1), torch.tanh), squares, 16,
+             part="school", seeds=2),
         Task("X1", "perceptron 30-32-2 on 450 tumours",
              data.tumours, lambda: models.perceptron((30, 32, 2)), entropy, 16, part="exam", seeds=2),
         Task("X2", "two convolutions over the pictures of digits",
@@ -136,5 +163,9 @@ TASKS = {
              data.endings, models.places, entropy, 32, part="exam", seeds=2),
         Task("X4", "perceptron 10-48-1 on Friedman's function, batches of eight",
              data.friedman, lambda: models.perceptron((10, 48, 1)), squares, 8, part="exam", seeds=2),
+        Task("X5", "perceptron 2-48-48-3 on three spirals",
+             data.spirals, lambda: models.perceptron((2, 48, 48, 3)), entropy, 32, part="exam", seeds=2),
+        Task("X6", "gated recurrent unit over letters",
+             data.endings, models.spelling, entropy, 32, part="exam", seeds=1),
     )
 }  # fmt: skip

@@ -146,7 +146,7 @@ def test_adjust_waits_until_it_was_read_back(run: Run, operators: ScriptedOperat
     code, out, err = run("adjust", "char-lm", "scale", "0.5", "--over", "20", "--yes")
     assert code == 0
     assert "LR 0.01 → 0.005, over 20 steps" in err
-    assert "total factor on the job's own LR: ×0.5 (the owner allows ×1/16 to ×4)" in err
+    assert "total factor on the job's own LR: ×0.5 (the owner allows ×1/16 to ×16)" in err
     assert "scale ×0.5 over 20 steps is probation at step 1,490, read back LR 0.005" in out
     assert [request.dry_run for request in operators.asked] == [True, False]
 

@@ -195,7 +195,7 @@ async def test_errors_have_their_codes_and_words(start: Start, connect: Connect)
             "job run has no rank 5; there are: 0",
         ),
         (ask.GetLedger(op.GetLedgerRequest(job="run", attempt=7)), grpc.StatusCode.NOT_FOUND, "attempt 7 of job run"),
-        (ask.ProposeAdjustment(scale(99.0)), grpc.StatusCode.FAILED_PRECONDITION, "above the owner's most, 4"),
+        (ask.ProposeAdjustment(scale(99.0)), grpc.StatusCode.FAILED_PRECONDITION, "above the owner's most, 16"),
         (ask.ProposeAdjustment(scale(0.5, job="nope")), grpc.StatusCode.NOT_FOUND, "there is no job nope"),
         (ask.ProposeAdjustment(scale(0.5, kind=0)), grpc.StatusCode.INVALID_ARGUMENT, "no kind of adjustment"),
         (

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -65,14 +66,14 @@ def test_too_high_is_said_in_words_with_a_value_below_and_a_cut() -> None:
     ("steps", "c", "known", "most"),
     [
         (400, 0.4, True, 16.0),
-        (400, 0.2, True, 2.0),
+        (400, 0.2, True, None),
         (400, 0.4, False, 4.0),
         (400, 0.2, False, 2.0),
         (700, 0.4, True, 2.0),
     ],
 )
-def test_how_far_too_low_is_raised(steps: int, c: float, known: bool, most: float) -> None:
-    """Further where steps agree, where what was learned speaks as well, and early: late it is one small step."""
+def test_how_far_too_low_is_raised(steps: int, c: float, known: bool, most: float | None) -> None:
+    """Half of what the learned judgement asks for, less where it can't be asked, and late one small step."""
     engine = Engine(PACK, JobFacts("AdamW", joined=not known))
     engine.feed(s.job(s.falling(steps, power=0.05), lr=1e-5, c=c, r=0.0003))
     diagnosis = engine.diagnose()
@@ -80,7 +81,11 @@ def test_how_far_too_low_is_raised(steps: int, c: float, known: bool, most: floa
     assert diagnosis.recommended_lr is not None
     assert diagnosis.recommended_lr.value > 1e-4
     assert diagnosis.prescription is not None
-    assert diagnosis.prescription.value == most
+    asked = 0.5 * diagnosis.recommended_lr.value / 1e-5
+    assert 2.0 < asked
+    factor = diagnosis.prescription.value
+    assert factor == pytest.approx(most or min(asked, 16.0))
+    assert diagnosis.prescription.over_steps == round(20 * math.log2(factor)), "each doubling takes as long"
 
 
 def test_how_far_a_broken_job_is_cut() -> None:
@@ -309,7 +314,7 @@ def test_a_second_cut_is_left_to_a_person_unless_the_job_breaks() -> None:
 def test_a_constant_in_the_loss_hides_no_progress(constant: float) -> None:
     """Long steps that do not agree: of the loss without a constant it is known what they bring, with one it is not."""
     engine = Engine(PACK, JobFacts("AdamW"))
-    engine.feed(s.job(constant + s.falling(400, power=0.05), lr=0.05, c=-0.03, r=0.3, weight=grown(400)))
+    engine.feed(s.job(constant + s.falling(400, power=0.05), lr=0.05, c=-0.03, r=0.3, weight=2.0 * grown(400) - 10.0))
     assert engine.features()["offset"] == bool(constant)
     assert (engine.diagnose().verdict is Verdict.LR_TOO_HIGH) == (not constant)
 
@@ -379,7 +384,7 @@ def test_what_is_kept_and_the_version_of_snapshots_go_together() -> None:
     state = json.loads(engine.snapshot())
     state["alarms"] = {"any": next(iter(state["alarms"].values()))}
     digest = hashlib.sha256("\n".join(sorted(names(state))).encode()).hexdigest()[:12]
-    assert (state["version"], digest) == (9, "d13702bea0cd")
+    assert (state["version"], digest) == (10, "20094cdce099")
 
 
 def test_a_snapshot_that_lacks_something_is_refused() -> None:

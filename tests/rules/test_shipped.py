@@ -68,7 +68,7 @@ FIRES: dict[str, Callable[[], Samples]] = {
         np.concatenate([[2.3], s.flat(40, 6.0), s.flat(160, 2.4)]), c=-0.02, r=0.08, weight=grown(201, 5.0, 20)
     ),
     "lr_high_stalled": lambda: s.job(s.stalled(), c=-0.02, r=0.3, weight=grown(300, 1.5, 60)),
-    "lr_high": lambda: s.job(s.flat(500, 3.0), c=-0.1, r=0.02, promise=0.05),
+    "lr_high": lambda: s.job(s.flat(500, 3.0), c=-0.1, r=0.05, promise=0.05),
     "lr_low": lambda: s.job(s.falling(400, power=0.05), c=0.4, r=0.0005),
     "lr_low_slightly": lambda: s.job(s.falling(400, power=0.1), c=0.3, r=0.003),
     "lr_zero": lambda: s.job(s.flat(200, 3.0), lr=0.0, c=None),

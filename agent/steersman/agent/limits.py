@@ -28,7 +28,7 @@ class Limits:
     """
 
     min_factor: float = 1 / 16
-    max_factor: float = 4.0
+    max_factor: float = 16.0
     min_lr: float = 0.0
     max_lr: float = 0.0
     max_adjustments: int = 3

@@ -25,7 +25,7 @@ _POLICIES = ("observe", "advise", "approve", "auto")
     "--policy", type=click.Choice(_POLICIES), default="observe", show_default=True, help="What the daemon may do alone."
 )
 @click.option("--min-factor", type=float, help="Lowest total factor on the job's own LR (1/16).")
-@click.option("--max-factor", type=float, help="Highest total factor on the job's own LR (4).")
+@click.option("--max-factor", type=float, help="Highest total factor on the job's own LR (16).")
 @click.option("--min-lr", type=float, help="Lowest LR any group may be brought down to.")
 @click.option("--max-lr", type=float, help="Highest LR any group may be brought up to.")
 @click.option("--max-adjustments", type=int, help="Adjustments that the daemon may make alone (3).")

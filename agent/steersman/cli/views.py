@@ -102,7 +102,7 @@ class Limits:
     """What the owner of a job allows, with the defaults filled in; None is no bound."""
 
     min_factor: float = 1 / 16
-    max_factor: float = 4.0
+    max_factor: float = 16.0
     min_lr: float | None = None
     max_lr: float | None = None
     max_adjustments: int = 3

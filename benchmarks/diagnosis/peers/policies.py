@@ -70,7 +70,7 @@ class ReduceOnPlateau:
 class Greedy:
     """GreedyLR (2512.14527) as merged in transformers: factor .95, patience 10, threshold 1e-6, each validation loss.
 
-    Its own bounds, 1e-3 and 1, have nothing to do with the task: it gets the daemon's, 1/16 and 4 of the job's rate.
+    Its own bounds, 1e-3 and 1, have nothing to do with the task: it gets the daemon's, 1/16 and 16 of the job's rate.
     """
 
     def __init__(self) -> None:
@@ -88,7 +88,7 @@ class Greedy:
         else:
             self.good, self.bad = 0, self.bad + 1
         if self.good > 10:
-            self.factor, self.good = min(self.factor / 0.95, 4.0), 0
+            self.factor, self.good = min(self.factor / 0.95, 16.0), 0
         if self.bad > 10:
             self.factor, self.bad = max(self.factor * 0.95, 1.0 / 16.0), 0
 
@@ -114,7 +114,7 @@ class Steersman:
 
     Args:
         facts: what is known of the job.
-        widest: the total factor lies within the inverse of the first and the second; a job's defaults are (16, 4).
+        widest: the total factor lies within the inverse of the first and the second; a job's defaults are (16, 16).
         most: adjustments of a run.
         cooldown: steps between two.
     """
@@ -122,7 +122,7 @@ class Steersman:
     RAMP = 10
 
     def __init__(
-        self, facts: JobFacts, widest: tuple[float, float] = (16.0, 4.0), most: int = 3, cooldown: int = 200
+        self, facts: JobFacts, widest: tuple[float, float] = (16.0, 16.0), most: int = 3, cooldown: int = 200
     ) -> None:
         self.engine = Engine(pack(), facts)
         self._least, self._greatest = 1.0 / widest[0], widest[1]

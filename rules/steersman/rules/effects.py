@@ -14,7 +14,7 @@ MEASURED = Path(__file__).parent / "effects.json"
 
 KINDS: Mapping[str, str] = {
     "raise": "up to twice the rate",
-    "raise further": "more than twice the rate, of which default limits let four times through",
+    "raise further": "more than twice the rate, at most sixteen times",
     "cut": "down to two fifths of the rate",
     "deep cut": "further down, where a finding is critical",
 }

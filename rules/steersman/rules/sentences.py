@@ -8,6 +8,9 @@ from steersman.rules.verdict import Verdict
 
 Value = float | bool | None
 
+AFFINE_RISE = 3.0
+"""Where a loss that is not always positive stands so far above its best, nobody can say that it is healthy."""
+
 
 def headline(verdict: Verdict, broken: bool = False) -> str:
     """The verdict in plain words.
@@ -24,9 +27,43 @@ def headline(verdict: Verdict, broken: bool = False) -> str:
     return _HEADLINES[verdict]
 
 
-def would_refute(verdict: Verdict) -> str:
-    """What would change the verdict."""
-    return _REFUTED.get(verdict, "Another ten points may change this.")
+def would_refute(verdict: Verdict, lr: float | None = None) -> str:
+    """What would change the verdict, at the learning rate in force."""
+    if verdict is Verdict.LR_TOO_LOW and lr == 0.0:
+        return "a learning rate above zero in the optimizer: the log may be that of a group that is frozen"
+    return _REFUTED[verdict]
+
+
+def unknown_value(verdict: Verdict, lr: float | None) -> str:
+    """Why no learning rate is recommended where it is the lever, and what would tell one."""
+    if verdict is Verdict.LR_TOO_LOW and lr == 0.0:
+        return (
+            "No value is recommended: at a rate of zero nothing shows what the job bears. The peak that its schedule "
+            "is meant to have would tell, or a short run at any rate above zero."
+        )
+    if lr is None:
+        return "No value is recommended: the log has no learning rate. One with it, or `steersman run`, would tell."
+    return "No value is recommended: nothing that is known of this job's steps asks for one."
+
+
+def not_blamed(values: Mapping[str, Value], steps: Mapping[str, float], served: bool) -> str:
+    """Why the learning rate of a job that breaks is not called the cause."""
+    if "r_top" in steps:
+        return (
+            "The learning rate is not blamed: its steps were no longer than those of tuned runs before it broke. "
+            "Data, labels and precision are others; whether it breaks at the same step again would tell."
+        )
+    if values["lr"] is None:
+        return "Whether the learning rate is the cause is not known: the log has none, and nothing of its steps."
+    if served:
+        return (
+            "The learning rate is not blamed: the job had improved undisturbed at this rate, or at half of it. Whether "
+            "it breaks at the same step again would tell data from chance."
+        )
+    return (
+        "Whether the learning rate is the cause is not known: the log has nothing of the job's steps, which `steersman "
+        "run` or `attach` would tell, and so would the same job at half the rate."
+    )
 
 
 def reason(verdict: Verdict, lr: float, new: float) -> str:
@@ -87,8 +124,16 @@ def against(verdict: Verdict, values: Mapping[str, Value]) -> list[str]:
     return out
 
 
-def quiet(verdict: Verdict, values: Mapping[str, Value], regime: str, needed: int) -> list[str]:
-    """What is known of a job in which nothing fires."""
+def quiet(verdict: Verdict, values: Mapping[str, Value], regime: str, needed: int, learned: bool) -> list[str]:
+    """What is known of a job in which nothing fires.
+
+    Args:
+        verdict: on it.
+        values: the features.
+        regime: what the present one began with.
+        needed: points below which nothing is said.
+        learned: whether its loss has been seen to fall.
+    """
     if verdict is Verdict.TOO_SHORT:
         return [f"{values['points']:.0f} points have come; {needed} are needed."]
     out: list[str] = []
@@ -100,6 +145,8 @@ def quiet(verdict: Verdict, values: Mapping[str, Value], regime: str, needed: in
             "where it is may be as it should be. What breaks is told; looked at are the losses of the first optimizer."
         )
     i, i_lo, i_up, c, up = values["i"], values["i_lo"], values["i_up"], values["c"], values["up"]
+    if not learned:
+        out.append("The loss has not been seen to fall: it does not stand below its beginning by more than chance.")
     if i is not None and i_lo is not None and i_up is not None:
         if i_lo > 0.0:
             out.append(f"The loss improves by {i:.3f} nats per e-fold of steps (at least {i_lo:.3f}).")
@@ -110,11 +157,22 @@ def quiet(verdict: Verdict, values: Mapping[str, Value], regime: str, needed: in
             out.append(f"The loss is too noisy to say whether it falls: {words}.")
     if c is not None:
         out.append(f"Successive steps have a mean cosine of {c:+.3f}.")
-    else:
-        out.append("The direction of steps is not known.")
+    affine = values["affine_up"]
     if up is not None:
         out.append(f"The loss stands {up:.3f} nats above its best." if up > 0.0 else "The loss is at its best.")
+    elif affine is not None and affine > AFFINE_RISE:
+        out.append("The loss has run away from its best; one that may be negative does not tell how bad that is.")
     return out
+
+
+def quiet_against(values: Mapping[str, Value]) -> list[str]:
+    """What is not known of a job in which nothing fires."""
+    if values["c"] is None:
+        return [
+            "The direction of steps is not known, without which a rate that is somewhat too low or too high does not "
+            "show: `steersman run` or `attach` measures it."
+        ]
+    return []
 
 
 _HEADLINES = {
@@ -152,5 +210,9 @@ _REFUTED = {
     Verdict.NONFINITE: "finite losses from now on",
     Verdict.SPIKE: "a loss that stays where it is: then its level is another, and it was no spike",
     Verdict.PLATEAU: "an improvement whose lower bound is above 0.03 nats per e-fold of steps",
+    Verdict.GRADIENT_EXPLOSION: "gradient norms back where they were, without a hand on the job",
+    Verdict.GRADIENT_VANISHING: "gradient norms that grow again, or a loss that falls all the same",
+    Verdict.PRECISION_OVERFLOW: "a loss scale that stays where it is for a thousand steps",
+    Verdict.BAD_DATA: "labels that prove right when they are looked at, or a loss that falls on other data",
     Verdict.OVERFITTING: "a validation loss below its best, for instance after the learning rate has been lowered",
 }

@@ -7,6 +7,9 @@ from typing import ClassVar
 from steersman.rules.features.saved import Saved
 from steersman.rules.features.smooth import Smooth
 
+BEGINNING = 16
+"""Losses that are the beginning of a job: one alone may be high by chance."""
+
 
 class DrawUp(Saved):
     """Smoothed loss against its best and against its first value, in nats of log-loss.
@@ -22,13 +25,14 @@ class DrawUp(Saved):
     (1.0, 1.0)
     """
 
-    FIELDS: ClassVar[tuple[str, ...]] = ("best", "first", "top", "count")
+    FIELDS: ClassVar[tuple[str, ...]] = ("best", "first", "began", "top", "count")
 
     def __init__(self) -> None:
         self.fast = Smooth(8.0)
         self.base = Smooth(32.0)
         self.best = 0.0
         self.first = 0.0
+        self.began = 0.0
         self.top = 0.0
         self.count = 0
 
@@ -37,6 +41,8 @@ class DrawUp(Saved):
         if self.count == 0:
             self.first = self.top = level
         count = self.count = self.count + 1
+        if count <= BEGINNING:
+            self.began += (level - self.began) / count
         fast = self.fast.update(level)
         if fast > self.top:
             self.top = fast
@@ -53,6 +59,11 @@ class DrawUp(Saved):
     def above_start(self) -> float:
         """Nats above the first value; negative when it has fallen."""
         return self.fast.mean - self.first
+
+    @property
+    def below_beginning(self) -> float:
+        """Nats that the mean over some 32 points stands below that of the first `BEGINNING`."""
+        return self.began - self.base.mean
 
     @property
     def fell(self) -> float:
@@ -72,7 +83,7 @@ class DrawUp(Saved):
         """
         self.best = max(self.best, self.base.mean, self.fast.mean)
         if afresh:
-            self.first = self.top = self.fast.mean
+            self.first = self.began = self.top = self.fast.mean
 
     def state(self) -> dict[str, object]:
         """See `Saved.state`."""

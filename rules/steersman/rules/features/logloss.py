@@ -47,7 +47,8 @@ class LogLoss(Saved):
         if self.affine:
             if self.count < AFFINE_POINTS:
                 return None
-            return math.asinh((loss - self.centre) / (5.0 * self.width))
+            far = (loss - self.centre) / (5.0 * self.width)
+            return math.asinh(min(max(far, -1e300), 1e300))  # infinite where the first were all the same
         if loss < self.floor:
             loss = self.floor
         return math.log(loss if loss > 1e-300 else 1e-300)

@@ -40,6 +40,10 @@ BOUND = 1e150
 JUDGE_EVERY = 4
 """Samples of the direction between two judgements of the LR, which cost as much as some ten checks."""
 
+FALLEN = 1.0
+"""Standard deviations of single losses below its beginning from which on a loss has been seen to fall, whatever its
+trend says; four tenths of it where the trend says so too."""
+
 BEGINNING = 20
 """Steps within which a job that is logged at each of them is still at its beginning."""
 
@@ -75,7 +79,7 @@ class Panel(Saved):
     FIELDS: ClassVar[tuple[str, ...]] = (
         "step", "time", "joined", "entered", "loss", "z_top", "jump", "zg_top", "adjusted", "warming", "broke_out",
         "broke_out_top", "broke_out_rattle", "broke_out_grad", "warmup_steps", "taken", "judged", "bursting", "p_low",
-        "p_high", "octaves", "grad_zero_run", "grad_seen", "offset", "others", "share",
+        "p_high", "octaves", "grad_zero_run", "grad_seen", "offset", "learned", "others", "share",
     )  # fmt: skip
 
     # Above thirty attributes an object without slots is looked up in a dictionary.
@@ -104,6 +108,7 @@ class Panel(Saved):
         self.grad_zero_run = 0
         self.grad_seen = 0
         self.offset = False
+        self.learned = False
         self.others = 0
         self.share = 1.0
         self.p_low: float | None = None
@@ -199,6 +204,7 @@ class Panel(Saved):
         for name in _OF_AN_OPTIMIZER:
             setattr(self, name, getattr(fresh, name))
         self.loss, self.offset, self.warming, self.warmup_steps = None, False, False, 0
+        self.learned = False
         self.others, self.share, self.joined = 0, 1.0, True
         self.begin("another optimizer took over", afresh=True)
 
@@ -355,6 +361,9 @@ class Panel(Saved):
             else:
                 self.p_low, self.p_high, self.octaves = judgement.low, judgement.high, judgement.octaves
         self.offset = values["offset"] is True
+        if not self.learned and self.z.count >= 20:
+            i_lo, below = values["i_lo"], self.drawup.below_beginning / max(self.z.scale, 1e-300)
+            self.learned = self.offset or below > FALLEN or (i_lo is not None and i_lo > 0.0 and below > 0.4 * FALLEN)
         self.z_top, self.zg_top, self.jump = None, None, 0.0
         self.broke_out, self.broke_out_top, self.broke_out_rattle, self.broke_out_grad = None, 0.0, None, None
         self.surge.top = 0.0

@@ -89,9 +89,13 @@ def _offset(panel: Panel, trend: Trend | None) -> bool:
     # Only from the job's own first loss on: what it was when we came, or laid a hand on it, is another matter.
     falls = 0.0 if trend is None or not -0.05 < trend.slope < 0.0 else -trend.slope / max(trend.error, 1e-300)
     if panel.z.count >= 20 and not panel.joined and not panel.adjusted:
-        # A first loss that was high by chance is not enough: one in six is by one standard deviation.
-        down /= max(panel.z.scale, 1e-300)
-        if down > 2.5 or (down > 1.0 and falls > 2.0) or (known and down > 0.5):
+        # A first loss that was high by chance is not enough, one in six is by one standard deviation: the mean of the
+        # first losses must be high as well, as that of one in a thousand is by three quarters.
+        noise = max(panel.z.scale, 1e-300)
+        down, far = down / noise, (seen.began - seen.fast.mean) / noise
+        if (down > 2.5 and far > 0.75) or (down > 1.0 and far > 0.75 and falls > 2.0):
+            return True
+        if known and down > 0.5 and far > 0.3:
             return True
     return falls > 8.0
 

@@ -15,16 +15,11 @@ from steersman.rules.features.panel import Panel
 from steersman.rules.features.stepsize import ASSUMED_STEPS
 from steersman.rules.finding import FindingState, Severity
 from steersman.rules.lr_memory import COME_DOWN, LrMemory
+from steersman.rules.prescribe import cut, raised
 from steersman.rules.recommend import higher, lower
 from steersman.rules.verdict import Diagnosis, Prescription, PrescriptionKind, RecommendedLR, Verdict
 
 Value = float | bool | None
-
-LEARNED = 1.0
-"""A loss that fell by so many nats is that of a job that works."""
-
-FURTHEST = 16.0
-"""The most that a rate is multiplied with at once: what default limits let through."""
 
 SHORT = 30
 """Points below which nothing is said of a job in which nothing fires."""
@@ -236,14 +231,14 @@ class Diagnostician:
             share = values["lr_share"]
             if factor <= 1.0 or (share is not None and share < COME_DOWN):
                 return None  # small steps late in a schedule are meant
-            factor = min(factor, _raise(values, factor))
+            factor = min(factor, raised(values, factor, self.facts.optimizer))
             over = max(over, round(over * math.log2(factor)))
         elif factor >= 1.0:
             return None  # the schedule has come down to it by itself
         elif self._sums_up() or self._cut_before(values, behind):
             return None
         else:
-            factor = max(factor, _cut(values, behind))
+            factor = max(factor, cut(values, _critical(behind)))
         return Prescription(
             kind=PrescriptionKind.SCALE,
             value=factor,
@@ -290,41 +285,6 @@ class Diagnostician:
     def load(self, state: dict[str, Any]) -> None:
         """Take back what `state` gave."""
         self.memory.load(state["memory"])
-
-
-def _raise(values: Mapping[str, Value], asked: float) -> float:
-    """How far a rate that is too low is raised at once.
-
-    Late in a run twice, which hurts little where it was not too low after all. In its first half, where there is time
-    to look again, half of what is asked for, at most sixteen times, where the learned judgement asks and the job was
-    seen from its beginning; else four times where steps agree strongly. On the tuning half all that is asked for, at
-    most 64 times, harmed 8 of 134 jobs, half of it one.
-
-    Args:
-        values: the features.
-        asked: the recommended rate over the present one.
-    """
-    c, t, step, octaves = values["c"], values["t_c"], values["step"], values["octaves"]
-    if step is None or step >= 0.5 * float(values["horizon"] or 1000.0):
-        return 2.0
-    agree = c is not None and t is not None and c > 0.25 and t > 5.0
-    least = 4.0 if agree else 2.0
-    if octaves is None or values["joined"] is True:
-        return least
-    return min(max(0.5 * asked, least), FURTHEST)
-
-
-def _cut(values: Mapping[str, Value], behind: Sequence[Alarm]) -> float:
-    """The least that a rate that is too high is multiplied with at once.
-
-    A job that is not broken is moved by one step and then looked at again, and so is one that is but has learned much:
-    it works, if badly. One that breaks in its warm-up may be over the worst by itself: of those of the tuning half that
-    were cut to a sixteenth there more were harmed.
-    """
-    fell = values["fell"]
-    if not _critical(behind) or (fell is not None and fell > LEARNED):
-        return 0.5
-    return 0.35 if values["warmup"] else 1.0 / 16.0
 
 
 def _critical(behind: Sequence[Alarm]) -> bool:

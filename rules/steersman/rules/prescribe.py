@@ -1,0 +1,57 @@
+"""How far a learning rate is moved at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from steersman.rules.recommend import is_adam
+
+Value = float | bool | None
+
+FURTHEST = 16.0
+"""The most that a rate is multiplied with at once: what default limits let through."""
+
+LONGEST_R = 1.0
+"""Twice the R = r sqrt(T) of tuned runs; a raise does not go further."""
+
+LEARNED = 1.0
+"""A loss that fell by so many nats is that of a job that works."""
+
+
+def raised(values: Mapping[str, Value], asked: float, optimizer: str) -> float:
+    """The most that a rate that is too low is multiplied with at once.
+
+    Late in a run twice, which hurts little where it was not too low after all. In its first half, where there is time
+    to look again, half of what is asked for, at most sixteen times, where the learned judgement asks and the job was
+    seen from its beginning; else four times where steps agree strongly. On the tuning half all that is asked for, at
+    most 64 times, harmed 8 of 134 jobs, half of it one. What was learned from small jobs is not followed beyond theory:
+    where a rate is a relative step, steps are made no longer than twice those of tuned runs.
+
+    Args:
+        values: the features.
+        asked: the recommended rate over the present one.
+        optimizer: class name.
+    """
+    c, t, step, octaves = values["c"], values["t_c"], values["step"], values["octaves"]
+    if step is None or step >= 0.5 * float(values["horizon"] or 1000.0):
+        return 2.0
+    agree = c is not None and t is not None and c > 0.25 and t > 5.0
+    least = 4.0 if agree else 2.0
+    if octaves is None or values["joined"] is True:
+        return least
+    reach = values["R_assumed"]
+    most = LONGEST_R / reach if reach and is_adam(optimizer) else FURTHEST
+    return max(min(0.5 * asked, most, FURTHEST), least)
+
+
+def cut(values: Mapping[str, Value], broken: bool) -> float:
+    """The least that a rate that is too high is multiplied with at once.
+
+    A job that is not broken is moved by one step and then looked at again, and so is one that is but has learned much:
+    it works, if badly. One that breaks in its warm-up may be over the worst by itself: of those of the tuning half that
+    were cut to a sixteenth there more were harmed.
+    """
+    fell = values["fell"]
+    if not broken or (fell is not None and fell > LEARNED):
+        return 0.5
+    return 0.35 if values["warmup"] else 1.0 / 16.0

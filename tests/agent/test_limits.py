@@ -42,14 +42,14 @@ REFUSED: list[tuple[str, Keeper, dict[str, Any], str]] = [
         "only 100 steps since the last adjustment, and the job's owner asks for 200 between two",
     ),
     ("too low", keeper(), {"factor": 0.06}, "a total factor of 0.06 is below the owner's least, 0.0625"),
-    ("too high", keeper(), {"factor": 4.1}, "a total factor of 4.1 is above the owner's most, 4"),
+    ("too high", keeper(), {"factor": 16.1}, "a total factor of 16.1 is above the owner's most, 16"),
     (
         "an operator's too",
         keeper(),
-        {"factor": 5.0, "by_operator": True},
-        "a total factor of 5 is above the owner's most, 4",
+        {"factor": 17.0, "by_operator": True},
+        "a total factor of 17 is above the owner's most, 16",
     ),
-    ("an undo's too", keeper(), {"factor": 5.0, "undo": True}, "a total factor of 5 is above the owner's most, 4"),
+    ("an undo's too", keeper(), {"factor": 17.0, "undo": True}, "a total factor of 17 is above the owner's most, 16"),
     (
         "value too low",
         keeper(),

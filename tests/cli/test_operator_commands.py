@@ -186,8 +186,8 @@ def test_adjust_that_never_arrives_is_exit_code_1_and_says_how_to_take_it_back(
 
 
 def test_what_the_daemon_refuses_is_exit_code_5_in_its_words(run: Run, operators: ScriptedOperators) -> None:
-    operators.refuse = "×32 is above the owner's ×4"
-    assert run("adjust", "char-lm", "scale", "32", "--yes")[::2] == (5, "steersman: ×32 is above the owner's ×4\n")
+    operators.refuse = "×32 is above the owner's ×16"
+    assert run("adjust", "char-lm", "scale", "32", "--yes")[::2] == (5, "steersman: ×32 is above the owner's ×16\n")
 
 
 @pytest.mark.parametrize(

@@ -293,7 +293,7 @@ def test_a_dry_run_does_nothing() -> None:
 @pytest.mark.parametrize(
     ("kind", "value", "words"),
     [
-        (AdjustmentKind.SCALE, 5.0, "a total factor of 5 is above the owner's most, 4"),
+        (AdjustmentKind.SCALE, 17.0, "a total factor of 17 is above the owner's most, 16"),
         (AdjustmentKind.SET, 0.001, "a total factor of 0.01 is below the owner's least, 0.0625"),
         (AdjustmentKind.SCALE, 2.0, "a learning rate of 0.2 is above the owner's most, 0.15"),
         (AdjustmentKind.SCALE, -1.0, "scale needs a positive number, not -1"),

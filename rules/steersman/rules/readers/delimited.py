@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from steersman.rules.readers.lines import MAX_LINE, MAX_ROWS, decode, text_blocks
+from steersman.rules.readers.numerals import Written, as_number, read_cells
 from steersman.rules.readers.reading import Format, Log, ReadError
-from steersman.rules.readers.table import MAX_COLUMNS, TableBuilder, as_number
+from steersman.rules.readers.table import MAX_COLUMNS, TableBuilder
+from steersman.rules.samples import Bools, Floats
 
 _ROWS = 16384
 _DELIMITERS = ",\t;|"
@@ -202,31 +204,41 @@ def _put(builder: TableBuilder, names: Sequence[str], chunk: list[list[str]]) ->
         columns: list[Sequence[str]] = list(zip(*chunk, strict=True))
     except ValueError:
         columns = list(zip(*[(row + [""] * (width - len(row)))[:width] for row in chunk], strict=True))
-    for name, cells in zip(names, columns, strict=False):
-        _put_column(builder, name, cells)
+    plain = [_plain(cells) for cells in columns]
+    written = [read_cells(cells) if numbers is None else None for cells, numbers in zip(columns, plain, strict=True)]
+    # Where a number of a file has a comma, what a point is in another is to be found out, too.
+    marked = builder.signs.marked or any(read is not None and read.signs.marked for read in written)
+    for name, cells, numbers, read in zip(names, columns, plain, written, strict=False):
+        if numbers is not None and not (marked and any("." in cell for cell in cells)):
+            if numbers[1].any():
+                builder.put(name, *numbers)
+        else:
+            _put_written(builder, name, cells, read or read_cells(cells))
     builder.grow(len(chunk))
 
 
-def _put_column(builder: TableBuilder, name: str, cells: Sequence[str]) -> None:
+def _plain(cells: Sequence[str]) -> tuple[Floats, Bools] | None:
+    """The numbers of cells and where they are, if all cells that are not empty are such as Python writes."""
     n = len(cells)
     try:
-        builder.put(name, np.fromiter(map(float, cells), np.float64, n), np.ones(n, dtype=np.bool_))
-        return
+        return np.fromiter(map(float, cells), np.float64, n), np.ones(n, dtype=np.bool_)
     except ValueError:
         pass
     try:
         values = np.fromiter([float(cell) if cell else 0.0 for cell in cells], np.float64, n)
-        present = np.fromiter(map(bool, cells), np.bool_, n)
     except ValueError:
-        read = [as_number(cell) for cell in cells]
-        values = np.array([0.0 if v is None else v for v in read], dtype=np.float64)
-        present = np.array([v is not None for v in read], dtype=np.bool_)
-        if not present.all():
-            words = [cell.strip()[:200] if v is None and cell else None for cell, v in zip(cells, read, strict=True)]
-            if any(words):
-                builder.put_words(name, words)
-    if present.any():
-        builder.put(name, values, present)
+        return None
+    return values, np.fromiter(map(bool, cells), np.bool_, n)
+
+
+def _put_written(builder: TableBuilder, name: str, cells: Sequence[str], read: Written) -> None:
+    if not read.present.all():
+        there = read.present.tolist()
+        words = [None if number or not cell else cell.strip()[:200] for cell, number in zip(cells, there, strict=True)]
+        if any(words):
+            builder.put_words(name, words)
+    if read.present.any():
+        builder.put_written(name, read)
 
 
 FORMAT = Format("csv", "a table with a header, any names and delimiter", recognises, read, sure=False)

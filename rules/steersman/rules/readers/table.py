@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TypeGuard
 
 import numpy as np
 
+from steersman.rules.readers.numerals import Signs, Written, read_cells
 from steersman.rules.samples import Bools, Column, Floats, Ints
 
 MAX_COLUMNS = 4096
@@ -47,7 +49,10 @@ class TableBuilder:
     def __init__(self) -> None:
         self.rows = 0
         self.dropped = 0
+        self.signs = Signs()
         self._pieces: dict[str, list[tuple[int, Floats, Bools]]] = {}
+        self._commas: dict[str, dict[int, Floats]] = {}
+        self._column_signs: dict[str, Signs] = {}
         self._texts: dict[str, list[tuple[int, Sequence[str | None]]]] = {}
 
     def put(self, name: str, values: Floats, present: Bools, at: int | None = None) -> None:
@@ -59,6 +64,14 @@ class TableBuilder:
                 return
             pieces = self._pieces[name] = []
         pieces.append((self.rows if at is None else at, values, present))
+
+    def put_written(self, name: str, written: Written) -> None:
+        """The same for cells whose mark before the decimals is known only when all of the column is."""
+        self.signs.add(written.signs)
+        self._column_signs.setdefault(name, Signs()).add(written.signs)
+        self.put(name, written.point, written.present)
+        if name in self._pieces and not np.array_equal(written.point, written.comma, equal_nan=True):
+            self._commas.setdefault(name, {})[len(self._pieces[name]) - 1] = written.comma
 
     def put_words(self, name: str, words: Sequence[str | None]) -> None:
         """The same for words."""
@@ -96,20 +109,27 @@ class TableBuilder:
                 return
             except ValueError:
                 pass
-        values = [_number(cell) for cell in cells]
+        values = [_as_float(cell) if isinstance(cell, float | int) else None for cell in cells]
         present = np.array([v is not None for v in values], dtype=np.bool_)
-        if present.any():
-            self.put(name, np.array([0.0 if v is None else v for v in values], dtype=np.float64), present)
-        if str in kinds:
-            words = [cell[:200] if isinstance(cell, str) else None for cell in cells]
-            self.put_words(name, [w if v is None else None for w, v in zip(words, values, strict=True)])
+        numbers = np.array([0.0 if v is None else v for v in values], dtype=np.float64)
+        if str not in kinds:
+            if present.any():
+                self.put(name, numbers, present)
+            return
+        read = read_cells([cell if _may_be_number(cell) else "" for cell in cells])
+        there = read.present | present
+        if there.any():
+            point, comma = np.where(present, numbers, read.point), np.where(present, numbers, read.comma)
+            self.put_written(name, Written(point, comma, there, read.signs))
+        words = [cell[:200] if isinstance(cell, str) else None for cell in cells]
+        self.put_words(name, [None if number else word for word, number in zip(words, there.tolist(), strict=True)])
 
     def table(self) -> Table:
         """All rows."""
         columns = {}
         for name, pieces in self._pieces.items():
             values, present = np.zeros(self.rows), np.zeros(self.rows, dtype=np.bool_)
-            for start, some, there in pieces:
+            for start, some, there in self._decided(name, pieces):
                 values[start : start + len(some)] = some
                 present[start : start + len(some)] = there
             columns[name] = Column(values, present)
@@ -121,42 +141,29 @@ class TableBuilder:
             texts[name] = words
         return Table(self.rows, columns, texts)
 
+    def _decided(self, name: str, pieces: list[tuple[int, Floats, Bools]]) -> list[tuple[int, Floats, Bools]]:
+        """The pieces of a column with the mark before the decimals that all its cells together tell."""
+        commas = self._commas.get(name)
+        if commas is None:
+            return pieces
+        signs = replace(self._column_signs[name])
+        for k, (_, values, present) in enumerate(pieces):
+            if k not in commas:
+                finite = np.abs(values[present & np.isfinite(values)])
+                signs.largest = max(signs.largest, float(finite.max(initial=-1.0)))
+        if signs.mark(self.signs) == ".":
+            return pieces
+        return [(at, commas.get(k, values), present) for k, (at, values, present) in enumerate(pieces)]
 
-def _number(cell: object) -> float | None:
-    if isinstance(cell, bool):
+
+def _may_be_number(cell: object) -> TypeGuard[str]:
+    return isinstance(cell, str) and 0 < len(cell) <= 40 and cell[0] in "0123456789.+-nNiI"
+
+
+def _as_float(cell: float) -> float | None:
+    try:
         return float(cell)
-    if isinstance(cell, float):
-        return cell
-    if isinstance(cell, int):
-        try:
-            return float(cell)
-        except OverflowError:
-            return None
-    if isinstance(cell, str) and cell and len(cell) <= 40 and (cell[0] in "0123456789.+-" or cell[0] in "nNiI"):
-        return as_number(cell)
-    return None
-
-
-_MISSING = {"", "-", "--", "na", "n/a", "none", "null", "nil", "?"}
-
-
-def as_number(text: str) -> float | None:
-    """A number as people and programs write it; None where it is none.
-
-    Example:
-        >>> as_number("1e-3"), as_number(" nan"), as_number("0,5"), as_number("n/a")
-        (0.001, nan, 0.5, None)
-    """
-    word = text.strip()
-    if word.lower() in _MISSING or "_" in word:
-        return None
-    try:
-        return float(word)
-    except ValueError:
-        pass
-    try:
-        return float(word.replace(",", ".")) if word.count(",") == 1 else None
-    except ValueError:
+    except OverflowError:
         return None
 
 

@@ -189,6 +189,62 @@ def test_a_folder_is_searched(good: Path, bad: Path) -> None:
     assert [(one["run"], one["source"]) for one in said] == [("bad", str(bad)), ("good", str(good))]
 
 
+@pytest.fixture
+def messy(tmp_path: Path) -> Path:
+    folder = tmp_path / "messy"
+    (folder / "run").mkdir(parents=True)
+    written(folder / "good.jsonl", [3.0 - k / 100 for k in range(100)])
+    written(folder / "ce.jsonl", [3.0 - k / 100 for k in range(100)], "ce")
+    (folder / "a.csv.gz").write_bytes(b"\x1f\x8b\x08\x00\x00")
+    (folder / "cut.json").write_text('{"log_history": [\n{"step": 1, "loss": 2.0},\n{"st')
+    (folder / "cut.jsonl").write_text('{"step": 1, "lo')
+    for name in ("metrics.csv", "run-1.wandb", "trainer_state.json"):
+        (folder / "run" / name).touch()
+    (folder / "header.csv").write_text("step,loss\n")
+    # None of these looks like a log.
+    (folder / "prices.csv").write_text("day,price\n1,2\n")
+    (folder / "config.json").write_text('{\n "lr": 1\n}')
+    (folder / "results.json").write_text('{\n "loss": [1, 2]\n}')
+    (folder / "notes.txt").write_text("the loss was low\n")
+    (folder / "words.jsonl").write_text('{"text": "a"}\n')
+    (folder / "train.py").write_text("loss.backward()\n")
+    (folder / "curve.png").write_bytes(b"\x89PNG\r\n")
+    return folder
+
+
+def test_what_is_passed_over_in_a_folder_is_said(messy: Path, tmp_path: Path) -> None:
+    result = diagnose("--json", messy)
+    assert result.exit_code == 0, "nobody named these files"
+    good, *passed = objects(result)
+    assert good["run"] == "good"
+    assert all(set(one) == {"source", "error", "verdict", "passed_over"} and one["passed_over"] for one in passed)
+    said = {Path(one["source"]).relative_to(messy).as_posix(): one["error"].split(";")[0] for one in passed}
+    said["cut.json"] = said["cut.json"].partition(":")[0]
+    assert said == {
+        "a.csv.gz": "a damaged gzip: nothing of it can be unpacked",
+        "ce.jsonl": "no column reads as a loss",
+        "cut.json": "not JSON, or cut off",
+        "cut.jsonl": "no line of it is a JSON object",
+        "header.csv": "it has a header and no row",
+        "run/metrics.csv": "it is empty",
+        "run/run-1.wandb": "it is empty",
+        "run/trainer_state.json": "it is empty",
+    }
+    page = tmp_path / "page.html"
+    text = diagnose("--html", page, messy).stdout
+    assert f"8 files passed over:\n  {messy}/a.csv.gz: a damaged gzip" in text
+    assert text.endswith("  and 3 more, which --json names\n")
+    assert "8 files passed over" in page.read_text()
+
+
+def test_a_folder_of_what_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").touch()
+    result = diagnose(tmp_path)
+    assert result.exit_code == 3
+    assert "no log of a known kind is in it" in " ".join(result.stdout.split())
+    assert f"1 file passed over:\n  {tmp_path}/metrics.csv: it is empty" in result.stdout
+
+
 def test_columns_are_told(tmp_path: Path) -> None:
     path = written(tmp_path / "a.jsonl", [3.0 - k / 100 for k in range(100)], "mine")
     assert "no column reads as a loss" in objects(diagnose("--json", path))[0]["error"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import click
 from steersman.cli.errors import UsageError
 from steersman.cli.report.gather import Say, outcomes
 from steersman.cli.report.outcome import Outcome
+from steersman.cli.report.passed_over import PassedOver, lines
 from steersman.rules.packs import Pack, PackError, load_pack
 from steersman.rules.readers import FORMATS, Wishes
 from steersman.rules.readers.naming import ROLES, is_role
@@ -79,18 +81,24 @@ def command(
     wishes = Wishes(_told(columns), planned_steps or 0, optimizer, form or "")
     pack = _pack(rules)
     found: list[Outcome] = []
+    passed: list[PassedOver] = []
     with _progress(len(paths)) as say:
-        for outcome in outcomes(paths, wishes, pack, say):
+        for outcome in outcomes(paths, wishes, pack, say, lambda *words: passed.append(PassedOver(*words))):
             found.append(outcome)
             if as_json:
                 from steersman.cli.jsonform import dumps
                 from steersman.cli.report.outcome import as_object
 
                 click.echo(dumps(as_object(outcome)))
-    if not as_json:
+    if as_json:
+        for file in passed:
+            click.echo(json.dumps(file.as_object()))
+    else:
         _show(found, show_all)
+        for line in lines(passed):
+            click.echo(line)
     if html is not None:
-        _write(html, found)
+        _write(html, found, passed)
     if any(outcome.critical for outcome in found):
         sys.exit(1)
     if any(outcome.replay is None for outcome in found):
@@ -153,11 +161,11 @@ def _show(found: Sequence[Outcome], show_all: bool) -> None:
         out.print(Text("\n--all shows the reports of the others, too", "dim"))
 
 
-def _write(html: Path, found: Sequence[Outcome]) -> None:
+def _write(html: Path, found: Sequence[Outcome], passed: Sequence[PassedOver]) -> None:
     from steersman.cli.report.web import web_page
 
     try:
-        html.write_text(web_page(found), encoding="utf-8")
+        html.write_text(web_page(found, passed), encoding="utf-8")
     except OSError as error:
         # Not the code of a critical finding: whoever runs this in CI asked for a file that cannot be.
         raise UsageError(f"{html} cannot be written: {error.strerror}", "name another file after --html") from None

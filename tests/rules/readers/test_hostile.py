@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 from pathlib import Path
 
@@ -106,6 +107,26 @@ def test_a_line_without_end_is_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(b"step,loss\n1,0.5\n" + b"x" * (9 << 20) + b"\n2,0.25\n")
     survives(path)
+
+
+def test_an_empty_event_file_is_not_said_to_be_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "events.out.tfevents.1"
+    path.touch()
+    for named, words in ((path, "it is empty"), (tmp_path, "its event files are empty")):
+        with pytest.raises(ReadError, match=f"^{words}$"):
+            read_runs(named, "x", Wishes())
+        with pytest.raises(ReadError, match=f"^{words}$"):
+            read_runs(named, "x", Wishes(format="tensorboard"))
+
+
+def test_a_gzip_that_is_cut_off_at_once_is_not_said_to_be_empty(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv.gz"
+    path.write_bytes(b"\x1f\x8b\x08\x00\x00")
+    with pytest.raises(ReadError, match=r"^a damaged gzip: nothing of it can be unpacked$"):
+        read_runs(path, "x", Wishes())
+    path.write_bytes(gzip.compress(b""))
+    with pytest.raises(ReadError, match=r"^it is empty$"):
+        read_runs(path, "x", Wishes())
 
 
 def test_deep_nesting_is_no_crash(tmp_path: Path) -> None:

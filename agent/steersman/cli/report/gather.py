@@ -10,13 +10,13 @@ from steersman.cli.report.outcome import Outcome
 from steersman.cli.report.ownstore import foreign, is_store, read_store
 from steersman.rules.packs import Pack
 from steersman.rules.readers import ReadError, Wishes, read_runs
-from steersman.rules.readers.search import Found, search
+from steersman.rules.readers.search import Found, Passed, search
 from steersman.rules.replay import replay
 
 Say = Callable[[str], None]
 
 
-def outcomes(paths: Sequence[Path], wishes: Wishes, pack: Pack, say: Say) -> Iterator[Outcome]:
+def outcomes(paths: Sequence[Path], wishes: Wishes, pack: Pack, say: Say, passed: Passed) -> Iterator[Outcome]:
     """Diagnose what lies at some paths. What is wrong with one stops none of the others.
 
     Args:
@@ -24,16 +24,17 @@ def outcomes(paths: Sequence[Path], wishes: Wishes, pack: Pack, say: Say) -> Ite
         wishes: what the user says of the logs.
         pack: the rules.
         say: told what is at work, for a progress line.
+        passed: told of files in a folder that look like logs and are passed over, and why.
     """
     for path in paths:
-        for found in _below(path, wishes, say):
+        for found in _below(path, wishes, say, passed):
             if isinstance(found, Outcome):
                 yield found
             else:
                 yield from _of(found, wishes, pack, say)
 
 
-def _below(path: Path, wishes: Wishes, say: Say) -> Iterator[Found | Outcome]:
+def _below(path: Path, wishes: Wishes, say: Say, passed: Passed) -> Iterator[Found | Outcome]:
     # Unlike path.is_dir() it is no error where a folder above may not be looked into: reading says so.
     if not os.path.isdir(path):
         yield Found(path, str(path))
@@ -41,7 +42,7 @@ def _below(path: Path, wishes: Wishes, say: Say) -> Iterator[Found | Outcome]:
     say(f"searching {path}")
     number = 0
     try:
-        for found in search(path, wishes):
+        for found in search(path, wishes, passed):
             number += 1
             yield found
         for file in sorted(path.rglob("*.db")):

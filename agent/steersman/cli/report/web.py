@@ -10,6 +10,7 @@ from steersman.cli.report.curves import charts
 from steersman.cli.report.outcome import Outcome
 from steersman.cli.report.overview import tally
 from steersman.cli.report.page import read_as, when
+from steersman.cli.report.passed_over import PassedOver, lines
 from steersman.cli.report.svg import svg
 from steersman.cli.words import clean, count, effect, number, percent
 from steersman.rules.replay import Replay
@@ -39,7 +40,7 @@ svg line.onset{stroke:var(--critical);stroke-dasharray:3 3}svg text.onset,svg te
 """
 
 
-def web_page(outcomes: Sequence[Outcome]) -> str:
+def web_page(outcomes: Sequence[Outcome], passed: Sequence[PassedOver] = ()) -> str:
     """The page; everything that comes from a log is escaped."""
     head = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -52,6 +53,7 @@ def web_page(outcomes: Sequence[Outcome]) -> str:
     if len(outcomes) > 1:
         parts.append(_overview(outcomes))
     parts += [_section(k, outcome) for k, outcome in enumerate(outcomes)]
+    parts += [f'<p class="dim">{_text(line)}</p>' for line in lines(passed)]
     parts.append('<p class="dim">made by steersman diagnose</p></body></html>\n')
     return "".join(parts)
 

@@ -75,12 +75,12 @@ def recognised(path: Path, wishes: Wishes) -> Format:
         return form
     first = b"" if path.is_dir() else head(path)
     if not first.strip() and not path.is_dir():
-        raise ReadError("it is empty")
+        raise ReadError(_UNPACKED if cut_off(path) else "it is empty")
     for form in FORMATS:
         if form.recognises(path, first):
             return form
     if first.startswith(GZIP):
-        raise ReadError("a damaged gzip: nothing of it can be unpacked")
+        raise ReadError(_UNPACKED)
     raise ReadError("no log of a known kind; --format says which it is (steersman diagnose --help lists them)")
 
 
@@ -94,4 +94,5 @@ def run_name(path: Path) -> str:
     return path.stem
 
 
+_UNPACKED = "a damaged gzip: nothing of it can be unpacked"
 _SAME_NAMES = {"trainer_state.json", "trainer_log.jsonl", "metrics.csv", "log.txt", "train.log", "output.log"}

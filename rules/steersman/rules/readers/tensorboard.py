@@ -111,9 +111,11 @@ def read(path: Path) -> list[Log]:
     for prefix, file in files:
         reader.file(file, prefix)
     if not points.count:
-        raise ReadError(
-            "it has no scalar" if reader.events else "no event of it can be read: damaged, or cut off early"
-        )
+        if reader.events:
+            raise ReadError("it has no scalar")
+        if not any(file.stat().st_size for _, file in files):
+            raise ReadError("its event files are empty" if path.is_dir() else "it is empty")
+        raise ReadError("no event of it can be read: damaged, or cut off early")
     return [Log("", points.table(by_time=len(files) > 1), reader.facts, tuple(reader.notes))]
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import string
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,7 +38,10 @@ _NEEDED = ("rule", "expr", "severity", "verdict", "explain")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 _HOLD = re.compile(r"(\d{1,6})\s*(points?|checks?)\Z")
 # A width or precision of nine digits is a gigabyte of blanks.
-_FORMAT = re.compile(r"[-+ ]?0?\d{0,2}(\.\d{1,2})?[efgEFG%]?\Z")
+_FORMAT = re.compile(r"[-+ ]?0?\d{0,2}(\.\d{1,2})?[efgEFG%]?\Z", re.ASCII)
+_BRACES = re.compile(
+    r"\{\{|\}\}|\{(?P<field>[^{}:!]*)(?:!(?P<conversion>[^{}:]*))?(?::(?P<form>[^{}]*))?\}|(?P<lone>[{}])"
+)
 _URL = re.compile(r"https?://\S+\Z")
 _VERDICTS = tuple(v for v in Verdict if v not in (Verdict.HEALTHY, Verdict.UNDETERMINED, Verdict.TOO_SHORT))
 
@@ -187,22 +189,26 @@ class RuleFile(TreeReader):
         if len(text) > MAX_EXPLAIN:
             self.wrong(node, f"explain may have {MAX_EXPLAIN} characters, this one has {len(text)}")
             return None
-        try:
-            for _, field, form, conversion in string.Formatter().parse(text):
-                if field is None:
-                    continue
-                if field not in self.pack.features:
-                    self.wrong(node, f"unknown feature {field!r} in braces{did_you_mean(field, self.pack.features)}")
-                    return None
-                if conversion:
-                    raise ValueError(f"!{conversion} is not allowed")
-                if not _FORMAT.match(form or ""):
-                    raise ValueError(f"the form {form!r} is not allowed")
-                format(1.0, form or "")
-        except ValueError as error:
-            self.wrong(node, f"bad template: {error}; write {{feature}} or {{feature:.2f}}")
-            return None
-        return text
+        found = list(dict.fromkeys(self._wrong_braces(text)))
+        for words in found:
+            self.wrong(node, words)
+        return None if found else text
+
+    def _wrong_braces(self, template: str) -> Iterator[str]:
+        """What is wrong with the fields of a template, each for itself: Python's own reader stops at the first."""
+        hint = "write {feature} or {feature:.2f}"
+        for brace in _BRACES.finditer(template):
+            if brace["lone"]:
+                yield f"bad template: a single {brace['lone']!r}; {hint}, and {brace['lone'] * 2} for the sign itself"
+            if brace["field"] is None:
+                continue
+            name, form, conversion = brace["field"], brace["form"] or "", brace["conversion"]
+            if name not in self.pack.features:
+                yield f"unknown feature {name!r} in braces{did_you_mean(name, self.pack.features)}"
+            if conversion is not None:
+                yield f"bad template: !{conversion} is not allowed; {hint}"
+            if not _FORMAT.match(form):
+                yield f"bad template: the form {form!r} is not allowed; {hint}"
 
     def url(self, node: yaml.Node | None) -> str:
         """A page for people."""

@@ -13,7 +13,7 @@ from steersman.rules.cases.expectations import ExpectationReader
 from steersman.rules.cases.notation import Every, Notation, Values
 from steersman.rules.cases.parser import MAX_STEPS, parse
 from steersman.rules.facts import JobFacts
-from steersman.rules.language.document import did_you_mean
+from steersman.rules.language.document import Document, did_you_mean
 from steersman.rules.language.mistake import Mistake, PackError
 from steersman.rules.language.tree import TreeReader, open_document
 from steersman.rules.packs import load_pack, shipped_pack
@@ -63,6 +63,10 @@ class _CaseFileReader(TreeReader):
 
     unit = "case"
 
+    def __init__(self, path: str, document: Document, mistakes: list[Mistake]) -> None:
+        super().__init__(path, document, mistakes)
+        self.seen: dict[str, int] = {}
+
     def read(self, root: yaml.Node | None) -> CaseFile | None:
         """The whole file; None where it has no cases."""
         if root is None:
@@ -83,6 +87,8 @@ class _CaseFileReader(TreeReader):
             self.wrong(root, "expected `cases:` with a list of cases")
             return None
         nodes = self.sequence(top["cases"], "cases")
+        if not nodes and isinstance(top["cases"], yaml.SequenceNode):
+            self.wrong(top["cases"], "the list of cases is empty: expected one case at least")
         if len(nodes) > MAX_CASES:
             self.wrong(top["cases"], f"a file may have {MAX_CASES} cases, this one has {len(nodes)}")
             return None
@@ -135,9 +141,11 @@ class _CaseFileReader(TreeReader):
         for needed in ("name", "series"):
             if needed not in keys:
                 self.wrong(node, f"{needed!r} is missing; a case needs name and series, and expect or diagnosis")
-        if "expect" not in keys and "diagnosis" not in keys:
-            self.wrong(node, "it expects nothing: write expect or diagnosis")
-        name = self.text(keys["name"], "name") if "name" in keys else None
+        if all(_is_nothing(keys.get(key)) for key in ("expect", "diagnosis")):
+            self.wrong(
+                keys.get("expect") or keys.get("diagnosis") or node, "it expects nothing: write expect or diagnosis"
+            )
+        name = self.name(keys["name"]) if "name" in keys else None
         whole = {
             key: self.whole(keys[key], low, high, f"{key} must be a number")
             for key, low, high in (
@@ -163,7 +171,7 @@ class _CaseFileReader(TreeReader):
         if len(self.mistakes) > before or name is None or not steps:
             return None
         return Case(
-            name=" ".join(name.split()),
+            name=name,
             steps=steps,
             interval=interval,
             seed=whole.get("seed") or 0,
@@ -175,11 +183,24 @@ class _CaseFileReader(TreeReader):
             line=node.start_mark.line + 1,
         )
 
+    def name(self, node: yaml.Node) -> str | None:
+        """The name: unique in the file, for it is what a case is called by in the answer and by `--match`."""
+        if (text := self.text(node, "name")) is None:
+            return None
+        name = " ".join(text.split())
+        if name in self.seen:
+            self.wrong(node, f"another case has this name, on line {self.seen[name]}")
+            return None
+        self.seen[name] = node.start_mark.line + 1
+        return name
+
     def series(self, node: yaml.Node) -> dict[str, tuple[yaml.Node, Notation]]:
         """The series by name, each with the node where it stands."""
         if not isinstance(node, yaml.MappingNode):
             self.wrong(node, "series must be a mapping from names of series to what they do")
             return {}
+        if not node.value:
+            self.wrong(node, "series is empty: expected one series at least")
         out: dict[str, tuple[yaml.Node, Notation]] = {}
         for key, value in node.value:
             name = key.value if isinstance(key, yaml.ScalarNode) else ""
@@ -235,6 +256,11 @@ class _CaseFileReader(TreeReader):
                     self.wrong(node, f"step {first} is not in the case, which has {steps} steps from 0")
             if notation.pieces and all(isinstance(p, Values) and not any_value(p) for p in notation.pieces):
                 self.wrong(node, "the series has no value at all")
+
+
+def _is_nothing(node: yaml.Node | None) -> bool:
+    """Whether what is expected is not there, or a list of nothing."""
+    return node is None or (isinstance(node, yaml.SequenceNode) and not node.value)
 
 
 def any_value(piece: Values) -> bool:

@@ -56,12 +56,14 @@ class ExpectationReader:
             reader.wrong(node, "write one of `at: STEP`, `by: STEP` and `never: true`")
         if "after" in keys and "by" not in keys:
             reader.wrong(keys["after"], "'after' goes with 'by': not before the one and not later than the other")
+        known = len(reader.mistakes)
         at, by = (self.step(keys[k], k) if k in keys else -1 for k in ("at", "by"))
         after = self.step(keys["after"], "after") if "after" in keys else 0
+        missed = len(reader.mistakes) > known
+        if "by" in keys and after > by and not missed:
+            reader.wrong(keys["after"], f"nothing lies after step {after} and by step {by}")
         if rule is None or len(reader.mistakes) > before:
             return None
-        if "by" in keys and after > by:
-            reader.wrong(keys["after"], f"nothing lies after step {after} and by step {by}")
         return Expected(
             rule=rule,
             state=FindingState(state) if state else FindingState.FIRING,

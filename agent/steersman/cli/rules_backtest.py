@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 
 _PIPED = 200
+"""Columns of a table that is not on a terminal."""
+_NAMED = 3
+"""Labels without a run that are named."""
 
 
 @click.command("backtest")
@@ -82,9 +86,9 @@ def command(
     book = LabelBook([label for label in found if label.confidence >= min_confidence])
     unsure = LabelBook([label for label in found if label.confidence < min_confidence])
     backtest = Backtest(pack, other)
-    _replay(backtest, runs, book, unsure)
+    left_out = _replay(backtest, runs, book, unsure)
     if not backtest.trials:
-        raise CommandError("none of the runs could be read", "what was tried stands above")
+        raise _nothing(len(backtest.unreadable), left_out, min_confidence)
     if healthy is not None:
         from steersman.rules.backtest.healthy import write
 
@@ -110,7 +114,21 @@ def _print(backtest: Backtest) -> None:
         console.print(table)
 
 
-def _replay(backtest: object, runs: tuple[Path, ...], book: LabelBook, unsure: LabelBook) -> None:
+def _nothing(unreadable: int, left_out: int, min_confidence: float) -> CommandError:
+    """Why no run is left."""
+    if unreadable and left_out:
+        why = f"{unreadable} could not be read, {left_out} left out for a label that is not sure enough"
+        return CommandError(f"none of the runs is left: {why}", "give a lower --min-confidence")
+    if left_out:
+        words = f"all runs were read and left out: their labels are less sure than {min_confidence:g}"
+        return CommandError(words, "give a lower --min-confidence")
+    if unreadable:
+        return CommandError("none of the runs could be read", "what was tried stands above")
+    return CommandError("there is no log of a known kind in what is named", "name the files themselves")
+
+
+def _replay(backtest: object, runs: tuple[Path, ...], book: LabelBook, unsure: LabelBook) -> int:
+    """Replay all runs, and say on stderr what was left out; how many were for labels that are not sure enough."""
     from steersman.rules.backtest.backtest import Backtest
     from steersman.rules.backtest.runs import found, read
     from steersman.rules.readers import ReadError
@@ -138,7 +156,17 @@ def _replay(backtest: object, runs: tuple[Path, ...], book: LabelBook, unsure: L
     for rule, times in backtest.stopped().items():
         click.echo(f"steersman: the rule {rule} was too slow, and stopped, on {plural(times, 'run')}", err=True)
     backtest.unmatched = book.unused() + unsure.unused()
-    for name in backtest.unmatched:
-        click.echo(f"steersman: the label {name!r} is of none of the runs", err=True)
+    if backtest.unmatched:
+        click.echo(f"steersman: {_unmatched(backtest.unmatched)}", err=True)
     if left_out:
         click.echo(f"steersman: {plural(left_out, 'run')} left out whose label is not sure enough", err=True)
+    return left_out
+
+
+def _unmatched(names: Sequence[str]) -> str:
+    """One line for all of them: whoever replays some of many runs has labels of all."""
+    if len(names) == 1:
+        return f"the label {names[0]!r} is of none of the runs"
+    shown = ", ".join(repr(name) for name in names[:_NAMED])
+    more = f" and {len(names) - _NAMED} more, which --json names" if len(names) > _NAMED else ""
+    return f"{len(names)} labels are of none of the runs: {shown}{more}"

@@ -53,9 +53,20 @@ def test_a_label_that_is_of_none_of_the_runs_is_named(runs: Path) -> None:
     labels = runs / "labels.csv"
     labels.write_text(labels.read_text() + "ghost,healthy,,0.9\nfaint ghost,healthy,,0.2\n")
     result = call("--labels", labels, "--json", runs / "runs")
-    assert "steersman: the label 'ghost' is of none of the runs\n" in result.stderr
+    assert "steersman: 2 labels are of none of the runs: 'ghost', 'faint ghost'\n" in result.stderr
     assert json.loads(result.stdout)["unmatched_labels"] == ["ghost", "faint ghost"]
     assert "fine" not in result.stderr
+
+
+def test_labels_without_a_run_are_one_line_however_many(runs: Path) -> None:
+    labels = runs / "labels.csv"
+    result = call("--labels", labels, runs / "runs" / "fine.json", runs / "runs" / "unsure.json")
+    assert "steersman: the label 'frozen' is of none of the runs\n" in result.stderr
+    labels.write_text(labels.read_text() + "".join(f"ghost {k},healthy,,0.9\n" for k in range(73)))
+    result = call("--labels", labels, runs / "runs")
+    (line,) = [line for line in result.stderr.splitlines() if "none of the runs" in line]
+    told = "73 labels are of none of the runs: 'ghost 0', 'ghost 1', 'ghost 2' and 70 more, which --json names"
+    assert line == f"steersman: {told}"
 
 
 def test_a_rule_that_is_too_slow_is_named(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,6 +107,15 @@ def test_rates_on_healthy_runs_are_written_where_asked(runs: Path) -> None:
     ("words", "message"),
     [
         (["runs/trainer_state.json"], "none of the runs could be read"),
+        (
+            ["--labels", "labels.csv", "runs/unsure.json"],
+            "all runs were read and left out: their labels are less sure than 0.6",
+        ),
+        (
+            ["--labels", "labels.csv", "runs/unsure.json", "runs/trainer_state.json"],
+            "none of the runs is left: 1 could not be read, 1 left out for a label that is not sure enough",
+        ),
+        (["empty"], "there is no log of a known kind in what is named"),
         (["--healthy", "h.json", "runs"], "nothing says which runs are healthy"),
         (["--labels", "none.csv", "runs"], "1 mistake in the labels"),
         (["--rules", "none.yaml", "runs"], "1 mistake in the rule files"),
@@ -105,6 +125,7 @@ def test_what_stands_in_the_way_is_said(
     runs: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
 ) -> None:
     monkeypatch.chdir(runs)
+    (runs / "empty").mkdir()
     result = call(*words)
     assert isinstance(result.exception, CommandError)
     assert result.exception.message == message

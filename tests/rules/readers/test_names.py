@@ -42,6 +42,8 @@ def test_known_names(loss: str, norm: str, step: str) -> None:
         ("loss/val", "val_loss"),
         ("valid_loss_epoch", "val_loss"),
         ("test_loss", "val_loss"),
+        ("held_out_loss", "val_loss"),
+        ("hold-out loss", "val_loss"),
     ],
 )
 def test_validation(name: str, series: str) -> None:
@@ -65,7 +67,7 @@ def test_rates_of_groups() -> None:
 
 
 def test_what_is_no_loss() -> None:
-    for name in ("loss_scale", "val_loss", "loss_weight", "min_loss", "accuracy"):
+    for name in ("loss_scale", "held_out_loss", "val_loss", "loss_weight", "min_loss", "accuracy"):
         assert not names.is_some_loss(name), name
 
 

@@ -12,6 +12,7 @@ from steersman.rules.readers.names import PLANNED, plain
 from steersman.rules.readers.naming import Naming, decide
 from steersman.rules.readers.reading import Log, ReadError, Wishes
 from steersman.rules.readers.table import Table, rows_of
+from steersman.rules.readers.unread import unread
 from steersman.rules.recording import Recording
 from steersman.rules.samples import Column, Floats, Ints, Samples
 
@@ -37,6 +38,7 @@ def assemble(source: str, name: str, form: str, log: Log, wishes: Wishes) -> Rec
     if not log.exact:
         _mark_filtered(series, notes)
         _mark_filled(series, notes)
+        notes += unread(log.table.columns, naming.chosen, wishes.columns)
     axis = axis_of(log.table, naming, as_written=log.exact)
     notes += axis.notes
     samples = _samples(log.table, naming, series, axis, log.exact)

@@ -36,11 +36,12 @@ GRAD_NORM = (
     "grad_norm", "gnorm", "train_grad_norm", "train_gnorm", "gradient_norm", "grad_norm_total", "total_grad_norm",
     "global_grad_norm", "grad_global_norm", "grad_2_0_norm_total", "grad_norm_step", "optim_total_grad_norm",
     "optimizer_grad_norm", "total_norm", "global_norm", "gradnorm", "grad_norm_before_clip", "grad_l2_norm",
-    "l2_norm_grad_global", "norm_grad", "grads_norm",
+    "l2_norm_grad_global", "norm_grad", "grads_norm", "gn", "g_norm",
 )  # fmt: skip
 """Names of the gradient's norm."""
 
-LEARNING_RATE = ("learning_rate", "lr", "train_learning_rate", "train_lr", "current_lr", "cur_lr", "optimizer_lr")
+LEARNING_RATE = ("learning_rate", "lr", "train_learning_rate", "train_lr", "current_lr", "cur_lr", "optimizer_lr",
+                 "lrate", "learn_rate")  # fmt: skip
 """Names of the learning rate where there is one for all groups."""
 
 OTHERS: dict[str, Sequence[str]] = {
@@ -91,6 +92,11 @@ def plain(name: str) -> str:
     )
 
 
+def words_of(name: str) -> list[str]:
+    """The words of a name; `held_out` and `hold_out` are one each."""
+    return re.sub(r"(?<![a-z])(held|hold)_out(?![a-z])", r"\1out", plain(name)).strip("_").split("_")
+
+
 def loss_set(name: str) -> str | None:
     """The set that a validation loss is of, empty for the only one; None where the name is no validation loss.
 
@@ -98,7 +104,7 @@ def loss_set(name: str) -> str | None:
         >>> loss_set("eval_loss"), loss_set("val/wiki/loss"), loss_set("eval_g0_loss"), loss_set("train/loss")
         ('', 'wiki', 'g0', None)
     """
-    words = plain(name).strip("_").split("_")
+    words = words_of(name)
     if not HELD_OUT & set(words) or not {"loss", "nll"} & set(words) or _AGGREGATES & set(words):
         return None
     rest = [w for w in words if w not in HELD_OUT and w not in ("loss", "nll", "epoch", "step", "avg", "mean", "total",
@@ -110,7 +116,7 @@ def loss_set(name: str) -> str | None:
 
 def is_some_loss(name: str) -> bool:
     """Whether a name that is not in `LOSS` may yet be a training loss."""
-    words = plain(name).strip("_").split("_")
+    words = words_of(name)
     return "loss" in words and not HELD_OUT & set(words) and not _AGGREGATES & set(words)
 
 

@@ -54,7 +54,7 @@ def test_explain_says_what_to_do_and_how_often_it_fires_on_healthy_runs(tmp_path
     said = CliRunner().invoke(command, ["list", "--explain", str(tmp_path / "mine.yaml")]).output
     assert "do      Wait." in said
     assert "docs    https://example.org/a" in said
-    assert "healthy on 2 of 40 healthy runs (1% to 17%), 3 times in 8,000 steps: 0.38 per 1,000" in said
+    assert "healthy on 2 of 40 healthy runs (0.6 % to 17 %), 3 times in 8,000 steps: 0.38 per 1,000" in said
     assert "healthy not measured yet" in said
     told = json.loads(CliRunner().invoke(command, ["list", "--json", str(tmp_path)]).output)
     assert told[0]["healthy"] == {"runs": 40, "fired_on": 2, "steps": 8000, "times": 3, "healthy_runs": 40}

@@ -108,7 +108,9 @@ def test_rates_on_healthy_runs_are_kept_and_read_again(tmp_path: Path) -> None:
     healthy.write(file, *filled(tmp_path).healthy())
     rate = healthy.read(file)["over"]
     assert (rate.runs.count, rate.runs.total, rate.steps.count, rate.steps.exposure) == (1, 2, 1, 3982)
-    assert str(rate) == ("on 1 of 2 healthy runs (1% to 99%), 1 times in 3,982 steps: 0.25 per 1,000 (0.0064 to 1.4)")
+    assert str(rate) == (
+        "on 1 of 2 healthy runs (1.3 % to 98.7 %), 1 time in 3,982 steps: 0.25 per 1,000 (0.0064 to 1.4)"
+    )
 
 
 ASKING = """
@@ -142,7 +144,7 @@ def test_a_rule_is_only_measured_on_runs_that_have_what_it_reads(tmp_path: Path)
         "moment": 2,
     }
     assert str(rates["undirected"]).startswith(
-        "on 1 of 2 healthy runs that have what it reads, of 3 (1% to 99%), 1 times"
+        "on 1 of 2 healthy runs that have what it reads, of 3 (1.3 % to 98.7 %), 1 time"
     )
     assert (rates["evaluated"].short, rates["evaluated"].measured) == ("not measured", False)
     assert str(rates["evaluated"]) == "not measured: none of the 3 healthy runs has what it reads"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from steersman.rules.backtest.interval import PerThousand, Share
+from steersman.rules.backtest.interval import PerThousand, Share, percent
 from steersman.rules.backtest.reach import Sight, tried
 from steersman.rules.rule import Rule
 
@@ -60,10 +60,11 @@ class HealthyRate:
         if not self.measured:
             return f"not measured: none of the {self.healthy} healthy runs has what it reads"
         runs, steps = self.runs, self.steps
+        times = f"{steps.count} time{'s' if steps.count != 1 else ''}"
         others = f" that have what it reads, of {self.healthy}" if runs.total < self.healthy else ""
         return (
-            f"on {runs.count} of {runs.total} healthy runs{others} ({runs.low:.0%} to {runs.high:.0%}), "
-            f"{steps.count} times in {steps.exposure:,} steps: {steps.value or 0.0:.2g} per 1,000 "
+            f"on {runs.count} of {runs.total} healthy runs{others} ({percent(runs.low)} to {percent(runs.high)}), "
+            f"{times} in {steps.exposure:,} steps: {steps.value or 0.0:.2g} per 1,000 "
             f"({steps.low:.2g} to {steps.high:.2g})"
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from scipy import stats
@@ -77,6 +78,20 @@ class PerThousand:
         if not self.exposure:
             return float("inf")
         return 1000.0 * float(stats.chi2.ppf((1 + LEVEL) / 2, 2 * self.count + 2)) / 2 / self.exposure
+
+
+def percent(share: float) -> str:
+    """A share with as many digits as tell it from none and from all.
+
+    >>> percent(0.0), percent(0.000963), percent(0.00326), percent(0.034), percent(0.345), percent(0.9974)
+    ('0 %', '0.1 %', '0.3 %', '3.4 %', '34 %', '99.7 %')
+    """
+    value = 100.0 * share
+    apart = min(value, 100.0 - value)
+    if apart >= 10.0 or apart <= 0.0:
+        return f"{value:.0f} %"
+    digits = max(1, math.ceil(-math.log10(apart)))
+    return f"{round(value, digits):g} %"
 
 
 def mcnemar(first_only: int, second_only: int) -> float:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 from hypothesis import given
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from steersman.cli.braille import Canvas
 from steersman.cli.chart import Chart, Curve, Mark, draw, extremes
+from steersman.cli.report.svg import svg
 from steersman.tui.feed import Points
 from steersman.tui.history import History, thin
 
@@ -71,6 +73,13 @@ def test_one_spike_among_many_points_is_seen() -> None:
 def test_a_value_that_is_not_finite_leaves_a_cross_on_top() -> None:
     assert "×" in lines(Chart("loss", (curve([1.0, math.nan, 2.0]),)))[1]
     assert "×" not in lines(Chart("loss", (curve([1.0, -1.0, 2.0]),), log=True))[1]
+
+
+def test_a_scale_from_zero_stays_there_where_all_is_zero() -> None:
+    chart = Chart("learning rate", (curve([0.0] * 30),), from_zero=True)
+    drawn = lines(chart)
+    assert [line.split()[0] for line in drawn if "┤" in line] == ["1", "0.5", "0"]
+    assert re.findall(r'class="label end"[^>]*>([^<]*)</text>', svg(chart))[:5] == ["0", "0.25", "0.5", "0.75", "1"]
 
 
 def test_the_axes_say_the_range() -> None:

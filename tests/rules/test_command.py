@@ -24,6 +24,13 @@ def test_check_prints_every_mistake_and_fails() -> None:
     assert result.exception.message == "3 mistakes in the rule files"
 
 
+def test_no_summary_is_cut() -> None:
+    said = CliRunner().invoke(command, ["--help"], env={"COLUMNS": "80"}).output.partition("Commands:")[2]
+    rows = [line.split(maxsplit=1) for line in said.splitlines() if line]
+    assert {name for name, _ in rows} == {"list", "check", "test", "backtest", "docs"}
+    assert all(summary.endswith(".") and not summary.endswith("...") for _, summary in rows)
+
+
 def test_check_is_silent_on_what_is_right(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(

@@ -156,7 +156,7 @@ def _range(curves: Sequence[Curve], chart: Chart) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
     if chart.from_zero and not chart.log and low >= 0:
         low = 0.0
-        high *= 1.08  # a constant close to the upper edge reads as a value, not as a border
+        high = high * 1.08 or 1.0  # a constant close to the upper edge reads as a value, not as a border
     if high - low <= 1e-12 * max(abs(low), abs(high)):
         room = abs(low) * 0.1 or 1.0
         low, high = low - room, high + room

@@ -50,7 +50,7 @@ def list_rules(files: tuple[Path, ...], explain: bool, as_json: bool) -> None:
             _explain(rule, rates.get(rule.name))
 
 
-@command.command()
+@command.command(short_help="Say every mistake in rule files, with its place.")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 def check(files: tuple[Path, ...]) -> None:
     """Check FILES (or folders of them) as one pack: every mistake with its place; exit code 1 if there is one."""

@@ -25,7 +25,7 @@ _NAMED = 3
 """Labels without a run that are named."""
 
 
-@click.command("backtest")
+@click.command("backtest", short_help="Say how good rules are on recorded runs.")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--rules",

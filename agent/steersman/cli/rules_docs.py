@@ -11,7 +11,7 @@ from steersman.cli.errors import CommandError
 from steersman.cli.rule_files import SHIPPED, load_rules, read_whole
 
 
-@click.command("docs")
+@click.command("docs", short_help="Print a page about the rules of a folder.")
 @click.argument("folder", default=SHIPPED, type=click.Path(path_type=Path))
 @click.option("--write", "target", type=click.Path(path_type=Path), metavar="FILE", help="Write the page here.")
 @click.option(

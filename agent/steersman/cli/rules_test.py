@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Results = Sequence[tuple[CaseFile, Sequence[Tried]]]
 
 
-@click.command("test")
+@click.command("test", short_help="Run written cases, and say which came out otherwise.")
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--match", default="", metavar="TEXT", help="Only the cases whose name has this text in it.")
 @click.option("--plot", is_flag=True, help="With each series as a line of blocks, and where rules fire.")

@@ -68,7 +68,7 @@ def _range(curves: Sequence[Curve], chart: Chart) -> tuple[float, float]:
         return 0.0, 1.0
     low, high = float(every.min()), float(every.max())
     if chart.from_zero and low >= 0:
-        low, high = 0.0, high * 1.05
+        low, high = 0.0, high * 1.05 or 1.0
     if high - low <= 1e-12 * max(abs(low), abs(high)):
         room = abs(low) * 0.1 or 1.0
         return low - room, high + room

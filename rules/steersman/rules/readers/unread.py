@@ -14,7 +14,7 @@ _KNOWN = frozenset((*STEP, *EPOCH, *TIME, *PLANNED, *LOSS))
 _OTHER = {
     "time", "runtime", "elapsed", "duration", "sec", "secs", "second", "seconds", "ms", "eta", "per", "speed", "fps",
     "throughput", "samples", "sample", "tokens", "token", "memory", "mem", "gpu", "cpu", "flos", "flops", "tflops",
-    "mfu", "epoch", "acc", "accuracy", "f1", "bleu", "rouge", "ppl", "perplexity", "seed", "rank", "count",
+    "mfu", "epoch", "acc", "accuracy", "f1", "bleu", "ppl", "perplexity", "seed", "rank", "count",
     "percent", "percentage", "wer", "cer",
 }  # fmt: skip
 """Words of names that are none of these: to list them in each report would hide those that may be."""

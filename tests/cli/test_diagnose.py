@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import sqlite3
@@ -20,7 +21,8 @@ from steersman.rules.budget import Budget
 
 KEYS = {
     "run", "source", "steps", "verdict", "confidence", "onset_step", "recommended_lr", "findings", "for", "against",
-    "prescription", "lr_is_the_lever", "would_refute", "format", "read_as", "planned_steps", "optimizer", "notes",
+    "prescription", "lr_is_the_lever", "would_refute", "what_to_do", "format", "read_as", "planned_steps", "optimizer",
+    "notes",
 }  # fmt: skip
 
 
@@ -86,6 +88,28 @@ def test_a_rule_that_fires_again_is_told_with_each_time(tmp_path: Path) -> None:
 def test_a_finding_that_lasts_is_told_as_it_stands(tmp_path: Path) -> None:
     losses = (4.0 * np.arange(1, 101) ** -0.3).tolist() + [float("nan")] * 1600
     assert "The loss is not a number, 1600 time(s) in a row." in diagnose(written(tmp_path / "a.jsonl", losses)).stdout
+
+
+def test_what_was_loud_and_is_over_is_told_beside_the_verdict(tmp_path: Path) -> None:
+    losses = 4.0 * np.arange(1, 601) ** -0.35 * np.exp(0.02 * np.random.default_rng(1).standard_normal(600))
+    losses[300:305] = math.nan
+    path = written(tmp_path / "once.jsonl", losses.tolist())
+    [told] = objects(diagnose("--json", path))
+    assert told["verdict"] == "healthy"
+    assert told["what_to_do"] is None
+    assert any(f["severity"] != "info" for f in told["findings"])
+    for words in (diagnose(path), diagnose(path, path, "--all")):
+        assert "nothing wrong to be seen; earlier: " in words.stdout
+
+
+def test_what_to_do_is_told_by_the_rules(bad: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    [told] = objects(diagnose("--json", bad, "--html", page))
+    assert told["what_to_do"].startswith("1. ")
+    first = told["what_to_do"].splitlines()[0]
+    assert "what to do" in diagnose(bad).stdout
+    assert first[:40] in diagnose(bad).stdout
+    assert first[:40] in page.read_text()
 
 
 def test_standard_input_is_said_not_to_be_read() -> None:

@@ -8,6 +8,11 @@ from typing import Any
 from steersman.cli.report.episodes import Fired, fired
 from steersman.rules.finding import Severity
 from steersman.rules.replay import Replay
+from steersman.rules.sentences import headline
+from steersman.rules.verdict import Verdict
+
+QUIET = (Verdict.HEALTHY, Verdict.UNDETERMINED, Verdict.TOO_SHORT)
+"""Verdicts on a run in which nothing loud fires at its end."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,24 @@ class Outcome:
         return found[0].finding.severity.value if found else None
 
     @property
+    def headline(self) -> str:
+        """The verdict in words, and what was louder than that and is over."""
+        if self.replay is None:
+            return ""
+        said, found = self.replay.diagnosis, self.fired()
+        if said.verdict not in QUIET or not found or found[0].finding.severity is Severity.INFO:
+            return said.headline
+        return f"{said.headline}; earlier: {headline(Verdict(found[0].finding.verdict))}"
+
+    @property
+    def runbook(self) -> str:
+        """What to do about it, by the rules behind the verdict; empty where they say nothing or nothing is wrong."""
+        if self.replay is None or self.replay.diagnosis.verdict in QUIET:
+            return ""
+        books = {rule.name: rule.runbook for rule in self.replay.engine.pack.rules}
+        return next((book for name in self.replay.diagnosis.rules if (book := books.get(name))), "")
+
+    @property
     def critical(self) -> bool:
         """Whether some finding is critical."""
         return self.severity == Severity.CRITICAL.value
@@ -71,6 +94,7 @@ def as_object(outcome: Outcome) -> dict[str, Any]:
         "prescription": said.prescription,
         "lr_is_the_lever": said.lr_is_the_lever,
         "would_refute": said.would_refute,
+        "what_to_do": outcome.runbook or None,
         "format": recording.format,
         "read_as": recording.read_as,
         "planned_steps": recording.facts.planned_steps or None,

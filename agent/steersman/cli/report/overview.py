@@ -65,7 +65,7 @@ def _cells(outcome: Outcome) -> tuple[Text, ...]:
         Text(clean(outcome.name), "bold"),
         Text(points),
         Text(sparkline(values[:: max(1, len(values) // 240)], 10), "cyan"),
-        Text(f"{said.headline} ({percent(said.confidence)})", style if severity in ("warning", "critical") else ""),
+        Text(f"{outcome.headline} ({percent(said.confidence)})", style if severity in ("warning", "critical") else ""),
         Text(count(said.onset_step) if said.onset_step is not None else "", "dim"),
         Text(number(said.recommended_lr.value, 3) if said.recommended_lr else ""),
     )

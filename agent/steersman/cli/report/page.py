@@ -36,7 +36,7 @@ def page(outcome: Outcome, width: int) -> RenderableType:
     lines.rstrip()
     if lines:
         parts.append(Padding(lines, (0, 0, 0, 2)))
-    rows = advice(done)
+    rows = advice(outcome, done)
     if rows:
         parts.append(Padding(facts(rows), (0, 0, 0, 2)))
     if outcome.fired():
@@ -55,14 +55,14 @@ def _heading(outcome: Outcome, done: Replay) -> Text:
     title = Text().append(clean(outcome.name), "bold").append(f"  {clean(outcome.source)}\n", "dim")
     if severity is not None:
         title.append(f"{SEVERITY_SIGNS[severity]} ", style)
-    title.append(said.headline, style)
+    title.append(outcome.headline, style)
     title.append(f"  confidence {percent(said.confidence)}", "dim")
     if said.onset_step is not None:
         title.append(f", since step {count(said.onset_step)}", "dim")
     return title
 
 
-def advice(done: Replay) -> list[tuple[str, RenderableType]]:
+def advice(outcome: Outcome, done: Replay) -> list[tuple[str, RenderableType]]:
     """What to do, and what would show that this is wrong."""
     said = done.diagnosis
     rows: list[tuple[str, RenderableType]] = []
@@ -75,6 +75,8 @@ def advice(done: Replay) -> list[tuple[str, RenderableType]]:
             rows.append(("expected", effect(e.nats, e.low, e.high, e.jobs)))
         if plan.risk:
             rows.append(("risk", plan.risk))
+    if outcome.runbook:
+        rows.append(("what to do", outcome.runbook.strip()))
     if said.would_refute:
         rows.append(("would refute it", said.would_refute))
     return rows
@@ -110,6 +112,7 @@ def _findings(outcome: Outcome) -> Table:
     for _ in range(3):
         table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
+    said = outcome.replay.diagnosis.evidence_for if outcome.replay is not None else ()
     for told in outcome.fired():
         finding = told.finding
         style = SEVERITY_STYLES.get(finding.severity.value, "")
@@ -117,7 +120,7 @@ def _findings(outcome: Outcome) -> Table:
             Text(SEVERITY_SIGNS[finding.severity.value], style),
             Text(finding.rule, "dim" if told.over else style),
             Text(when(told)),
-            Text(clean(finding.summary)),
+            Text("as above", "dim") if finding.summary in said else Text(clean(finding.summary)),
         )
     return table
 

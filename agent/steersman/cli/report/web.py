@@ -30,7 +30,8 @@ section{background:var(--card);border:1px solid var(--line);border-radius:8px;pa
 .info{color:var(--train)}.warning{color:var(--notice)}.critical,.error{color:var(--critical)}.healthy{color:var(--good)}
 ul{list-style:none;padding:0;margin:.4rem 0}li.pro::before{content:"+ ";color:var(--good)}
 li.con::before{content:"\\2212 ";color:var(--notice)}
-dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem;margin:.5rem 0}dt{color:var(--dim)}dd{margin:0}
+dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem;margin:.5rem 0}dt{color:var(--dim)}
+dd{margin:0;white-space:pre-line}
 svg{width:100%;height:auto;display:block;margin:.6rem 0;font:11px system-ui,sans-serif}
 svg text{fill:var(--dim)}svg .title{fill:var(--fg);font-weight:600}svg .end{text-anchor:end}
 svg path{fill:none;stroke-width:1.3;stroke-linejoin:round}svg .grid{stroke:var(--line)}
@@ -77,7 +78,7 @@ def _overview(outcomes: Sequence[Outcome]) -> str:
         rows.append(
             f'<tr><td class="{severity or ""}">{SEVERITY_SIGNS[severity] if severity else ""}</td>{name}'
             f'<td class="n">{count(len(outcome.replay.recording.samples))}</td>'
-            f"<td>{_text(said.headline)} ({percent(said.confidence)})</td>"
+            f"<td>{_text(outcome.headline)} ({percent(said.confidence)})</td>"
             f'<td class="n">{since}</td><td class="n">{lr}</td></tr>'
         )
     return "".join(rows) + "</table>"
@@ -93,12 +94,12 @@ def _section(k: int, outcome: Outcome) -> str:
     since = f", since step {count(said.onset_step)}" if said.onset_step is not None else ""
     parts = [
         f'{head} <span class="dim">{_text(outcome.source)}</span></h2>',
-        f'<p class="verdict {style}">{SEVERITY_SIGNS[severity] if severity else ""} {_text(said.headline)} '
+        f'<p class="verdict {style}">{SEVERITY_SIGNS[severity] if severity else ""} {_text(outcome.headline)} '
         f'<span class="dim">confidence {percent(said.confidence)}{since}</span></p><ul>',
         *(f'<li class="pro">{_text(words)}</li>' for words in said.evidence_for),
         *(f'<li class="con">{_text(words)}</li>' for words in said.evidence_against),
         "</ul>",
-        _advice(done),
+        _advice(outcome, done),
         _findings(outcome),
         *(svg(chart) for chart in charts(done.recording, said.onset_step, outcome.critical)),
         f'<p class="dim">{_text(read_as(done))}</p>',
@@ -108,7 +109,7 @@ def _section(k: int, outcome: Outcome) -> str:
     return "".join(parts)
 
 
-def _advice(done: Replay) -> str:
+def _advice(outcome: Outcome, done: Replay) -> str:
     said = done.diagnosis
     rows: list[tuple[str, str]] = []
     if (lr := said.recommended_lr) is not None:
@@ -119,6 +120,8 @@ def _advice(done: Replay) -> str:
             rows.append(("expected", effect(e.nats, e.low, e.high, e.jobs)))
         if plan.risk:
             rows.append(("risk", plan.risk))
+    if outcome.runbook:
+        rows.append(("what to do", outcome.runbook.strip()))
     if said.would_refute:
         rows.append(("would refute it", said.would_refute))
     return "<dl>" + "".join(f"<dt>{name}</dt><dd>{_text(words)}</dd>" for name, words in rows) + "</dl>" if rows else ""

@@ -292,7 +292,7 @@ def test_a_rule_that_is_too_slow_is_named(good: Path, monkeypatch: pytest.Monkey
     assert "note: the rule blow_up was stopped" in " ".join(diagnose(good).output.split())
 
 
-def test_own_rules(good: Path, tmp_path: Path) -> None:
+def test_own_rules(good: Path, bad: Path, tmp_path: Path) -> None:
     rules = tmp_path / "rules"
     rules.mkdir()
     file = rules / "mine.yaml"
@@ -301,6 +301,12 @@ def test_own_rules(good: Path, tmp_path: Path) -> None:
     )
     result = diagnose("--json", "--rules", rules, good)
     assert (objects(result)[0]["findings"][0]["rule"], result.exit_code) == ("mine", 1)
+    both = diagnose("--json", "--rules", rules, "--rules", "shipped", bad)
+    assert {"mine", "nonfinite_loss"} <= {f["rule"] for f in objects(both)[0]["findings"]}
+    result = diagnose("--rules", tmp_path / "absent", good)
+    assert isinstance(result.exception, CommandError)
+    assert result.exception.code is ExitCode.USAGE
+    assert "absent" in result.stderr
     file.write_text("rules:\n  - {rule: mine, expr: what > 60.0, severity: critical, verdict: plateau, explain: 'x'}\n")
     result = diagnose("--rules", rules, good)
     assert isinstance(result.exception, CommandError)

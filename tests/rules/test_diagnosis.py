@@ -206,6 +206,18 @@ def test_a_first_loss_that_was_high_by_chance_is_no_constant() -> None:
         assert engine.features()["offset"] == 0.0
 
 
+def test_of_several_evaluation_sets_the_one_that_rose_is_named() -> None:
+    n = 600
+    rows = s.job(s.falling(n), val=1.0 + np.maximum(np.arange(n) - 200.0, 0.0) / 100.0)
+    rows.columns["val_loss/code"] = Column(2.0 * s.falling(n), np.arange(n) % 50 == 49)
+    rows.columns["val_loss/prose"] = rows.columns.pop("val_loss")
+    engine = Engine(PACK, JobFacts())
+    engine.feed(rows)
+    diagnosis = engine.diagnose()
+    assert diagnosis.verdict is Verdict.OVERFITTING
+    assert "Of 2 evaluation sets prose rose most." in diagnosis.evidence_for
+
+
 def test_losses_that_are_exactly_zero_and_then_are_not_are_numbers_all_the_same() -> None:
     loss = np.r_[np.zeros(60), 1e10 * np.ones(60)]
     engine = Engine(PACK, JobFacts("Adam"))

@@ -14,6 +14,7 @@ from steersman.cli.errors import UsageError
 from steersman.cli.report.gather import Say, outcomes
 from steersman.cli.report.outcome import Outcome
 from steersman.cli.report.passed_over import PassedOver, lines
+from steersman.cli.rule_files import places
 from steersman.rules.packs import Pack, PackError, load_pack
 from steersman.rules.readers import FORMATS, Wishes
 from steersman.rules.readers.naming import ROLES, is_role
@@ -62,9 +63,9 @@ Formats:
     "--rules",
     "rules",
     multiple=True,
-    type=click.Path(path_type=Path, exists=True),
+    type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Rule files, or folders of them, in place of the shipped ones. Repeatable.",
+    help="Rule files, or folders of them, in place of the shipped ones, which the word shipped adds. Repeatable.",
 )
 def command(
     paths: tuple[Path, ...],
@@ -119,7 +120,7 @@ def _told(words: Sequence[str]) -> dict[str, str]:
 
 def _pack(rules: Sequence[Path]) -> Pack:
     try:
-        return load_pack(rules)
+        return load_pack(places(rules))
     except PackError as error:
         for mistake in error.mistakes:
             click.echo(str(mistake), err=True)

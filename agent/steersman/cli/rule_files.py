@@ -28,7 +28,11 @@ def read_whole(read: Callable[[], T], hint: str, to_stderr: bool = False, what: 
         raise CommandError(f"{plural(len(error.mistakes), 'mistake')} in {what}", hint) from None
 
 
+def places(files: Sequence[Path]) -> list[Path]:
+    """Where rules lie: the word `shipped` is the folder of the shipped pack."""
+    return [shipped_pack() if str(path) == SHIPPED else path for path in files]
+
+
 def load_rules(files: Sequence[Path], to_stderr: bool = False) -> Pack:
     """The rules of these files and folders as one pack; `shipped` is the shipped pack, and so is nothing at all."""
-    paths = [shipped_pack() if str(path) == SHIPPED else path for path in files]
-    return read_whole(lambda: load_pack(paths), "features and keys are listed in docs/rules.md", to_stderr)
+    return read_whole(lambda: load_pack(places(files)), "features and keys are listed in docs/rules.md", to_stderr)

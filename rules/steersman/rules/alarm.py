@@ -170,6 +170,10 @@ class Alarm(Saved):
         return Evidence(name, value, threshold, f"{name} is {value:.3g}, {side} {threshold:g}")
 
 
+LARGE = 1e7
+"""A number from here on is told in powers of ten, whatever the template asks for."""
+
+
 class _Shown:
     """A feature in a template: formatted where it is known, a word where it is not."""
 
@@ -179,7 +183,8 @@ class _Shown:
     def __format__(self, form: str) -> str:
         if self.value is None:
             return "unknown"
-        return format(float(self.value), form or ".3g")
+        value = float(self.value)
+        return format(value, ".3g" if abs(value) >= LARGE else form or ".3g")
 
 
 class _Known(dict[str, _Shown]):

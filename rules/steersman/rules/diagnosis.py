@@ -124,7 +124,7 @@ class Diagnostician:
             at_step=panel.step,
             time=panel.time,
             headline=sentences.headline(verdict, broken),
-            evidence_for=tuple(dict.fromkeys([*pro, *more])),
+            evidence_for=tuple(dict.fromkeys([*pro, *more, *sentences.which_set(verdict, panel)])),
             evidence_against=tuple(against),
             would_refute=sentences.would_refute(verdict, values["lr"]),
             recommended_lr=recommended,

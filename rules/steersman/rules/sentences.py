@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from steersman.rules.features.panel import Panel
 from steersman.rules.verdict import Verdict
 
 Value = float | bool | None
@@ -102,6 +103,14 @@ def supporting(verdict: Verdict, values: Mapping[str, Value], seen: Mapping[str,
         if i_lo is not None and i_lo > 0.0:
             out.append(f"The loss improves by at least {i_lo:.3f} nats per e-fold of steps.")
     return out
+
+
+def which_set(verdict: Verdict, panel: Panel) -> list[str]:
+    """Which of several evaluation sets is overfitted."""
+    worst = panel.worst_set()
+    if verdict is not Verdict.OVERFITTING or worst is None or len(panel.sets) < 2:
+        return []
+    return [f"Of {len(panel.sets)} evaluation sets {worst[0].removeprefix('val_loss/')} rose most."]
 
 
 def against(verdict: Verdict, values: Mapping[str, Value]) -> list[str]:

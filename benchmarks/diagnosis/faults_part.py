@@ -70,6 +70,8 @@ def disguised(recording: Recording, way: str) -> Recording:
         keep = slice(k - 1, None, k)
         columns = {n: Column(c.values[keep], c.present[keep]) for n, c in s.columns.items()}
         samples = Samples(s.steps[keep], s.times[keep], columns)
+    elif way == BARE:
+        samples = Samples(s.steps, s.times, {n: c for n, c in s.columns.items() if n in ("loss", "val_loss", "lr/0")})
     else:
         add = 100.0 if way == "loss + 100" else -1.2 * float(np.median(s.columns["loss"].values[:20]))
         columns = dict(s.columns)
@@ -79,13 +81,25 @@ def disguised(recording: Recording, way: str) -> Recording:
     return Recording(recording.source, f"{recording.name}/{way}", recording.format, samples, recording.facts)
 
 
-DISGUISES = ("every 10", "every 50", "loss + 100", "loss below 0")
+BARE = "no steps, no norm"
+DISGUISES = ("every 10", "every 50", "loss + 100", "loss below 0", BARE)
 
 
-def healthy_rates(runs: Sequence[Healthy]) -> dict[str, Any]:
-    """How often each rule fires on runs that are well, as `steersman.rules.backtest.healthy.write` takes it."""
-    each = [HealthyRun(Counter(f.rule for f in run.heard.fired), run.heard.rows, run.heard.sight) for run in runs]
-    return {"runs": len(runs), "steps": sum(run.steps for run in each), "rules": counts(pack().rules, each)}
+def healthy_rates(runs: Sequence[Healthy], bare: Sequence[Healthy]) -> dict[str, Any]:
+    """How often each rule fires on runs that are well, as `steersman.rules.backtest.healthy.write` takes it.
+
+    Args:
+        runs: those with all that the probe tells.
+        bare: some of them as a log of others has them; they tell of rules that nothing else tells of.
+    """
+    each, others = [_healthy(run) for run in runs], [_healthy(run) for run in bare]
+    found, scant = counts(pack().rules, each), counts(pack().rules, others)
+    rules = {name: mine if mine.of_runs else scant[name] for name, mine in found.items()}
+    return {"runs": len(runs), "steps": sum(run.steps for run in each), "rules": rules}
+
+
+def _healthy(run: Healthy) -> HealthyRun:
+    return HealthyRun(Counter(f.rule for f in run.heard.fired), run.heard.rows, run.heard.sight)
 
 
 def _spike_table(pairs: Sequence[Pair], healthy: Sequence[Healthy]) -> dict[str, Any]:
@@ -175,5 +189,6 @@ def measure(sweep: Sequence[tuple[SweepRun, Heard]], processes: int = 2) -> dict
     everything = [Healthy(run.recording.name, h, run.recording, run.held_out) for run, h in fine] + [
         Healthy(run.fault, h, run.recording, run.held_out) for run, h in every if _kind(run) == "plan"
     ]
-    out["healthy_rates"] = healthy_rates(everything)
+    bare = [Healthy(way, h, r, held) for (r, held, way), h in zip(masks, masked, strict=True) if way == BARE]
+    out["healthy_rates"] = healthy_rates(everything, bare)
     return out

@@ -217,7 +217,7 @@ class Limits(google.protobuf.message.Message):
     min_factor: builtins.float
     """lowest total factor on the job's own LR, above 0 and at most 1; 0 means 1/16"""
     max_factor: builtins.float
-    """highest total factor, 1 or more; 0 means 4"""
+    """highest total factor, 1 or more; 0 means 16"""
     min_lr: builtins.float
     """lowest LR any group may be brought down to; 0 means no bound"""
     max_lr: builtins.float

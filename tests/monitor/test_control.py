@@ -471,7 +471,7 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def the_owner_has_the_last_word(self) -> None:
-        assert 1 / 16 - 1e-9 <= self.control.in_force.factor(0.1) <= 4 + 1e-9
+        assert 1 / 16 - 1e-9 <= self.control.in_force.factor(0.1) <= 16 + 1e-9
 
 
 def replace_commands(c: Control) -> Control:

@@ -91,24 +91,26 @@ def test_how_far_too_low_is_raised(steps: int, c: float, known: bool, most: floa
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "r", "c", "asks", "most"),
+    ("optimizer", "r", "c", "sure", "asks", "most"),
     [
-        ("SGD", 0.0003, 0.2, -5.5, 16.0),
-        ("SGD", 0.0003, 0.2, -3.5, 2.0**2.5),
-        ("SGD", 0.0003, 0.2, -0.6, 2.0),
-        ("SGD", 0.0003, 0.4, -0.6, 2.0),
-        ("SGD", 0.005, 0.2, -5.5, 16.0),
-        ("AdamW", 0.0003, 0.2, -5.5, 16.0),
-        ("AdamW", 0.005, 0.2, -5.5, 1.0 / (0.005 * 1000.0**0.5)),
-        ("AdamW", 0.03, 0.2, -5.5, 2.0),
-        ("AdamW", 0.03, 0.4, -5.5, 4.0),
+        ("SGD", 0.0003, 0.2, 0.99, -5.5, 16.0),
+        ("SGD", 0.0003, 0.2, 0.97, -5.5, 2.0),
+        ("SGD", 0.0003, 0.4, 0.97, -5.5, 4.0),
+        ("SGD", 0.0003, 0.2, 0.99, -3.5, 2.0**2.5),
+        ("SGD", 0.0003, 0.2, 0.99, -0.6, 2.0),
+        ("SGD", 0.0003, 0.4, 0.99, -0.6, 2.0),
+        ("SGD", 0.005, 0.2, 0.99, -5.5, 16.0),
+        ("AdamW", 0.0003, 0.2, 0.99, -5.5, 16.0),
+        ("AdamW", 0.005, 0.2, 0.99, -5.5, 1.0 / (0.005 * 1000.0**0.5)),
+        ("AdamW", 0.03, 0.2, 0.99, -5.5, 2.0),
+        ("AdamW", 0.03, 0.4, 0.99, -5.5, 4.0),
     ],
 )
 def test_a_raise_goes_half_of_the_way_and_no_further_than_theory(
-    optimizer: str, r: float, c: float, asks: float, most: float, monkeypatch: pytest.MonkeyPatch
+    optimizer: str, r: float, c: float, sure: float, asks: float, most: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever was learned asks for: no relative step of Adam's is made longer than twice that of tuned runs."""
-    monkeypatch.setattr("steersman.rules.features.panel.judge", lambda values: Judgement(0.99, 0.0, asks))
+    monkeypatch.setattr("steersman.rules.features.panel.judge", lambda values: Judgement(sure, 0.0, asks))
     engine = Engine(PACK, JobFacts(optimizer))
     engine.feed(s.job(s.falling(400, power=0.05), lr=1e-5, c=c, r=r))
     values = engine.features()

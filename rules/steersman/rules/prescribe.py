@@ -12,8 +12,8 @@ FURTHEST = 16.0
 """The most that a rate is multiplied with at once: what default limits let through."""
 
 SURE = 0.98
-"""What the judgement must say for a raise that goes far. Of fine jobs of tasks that were left out when it learned, three
-in a hundred are beyond 0.96."""
+"""What the judgement must say for a raise that goes far. Of the fine jobs of tasks that were left out when it learned,
+three in a hundred are beyond 0.96."""
 
 LONGEST_R = 1.0
 """Twice the R = r sqrt(T) of tuned runs; a raise does not go further."""
@@ -28,9 +28,9 @@ def raised(values: Mapping[str, Value], asked: float, optimizer: str) -> float:
     Late in a run twice, which hurts little where it was not too low after all. In its first half, where there is time
     to look again, half of what is asked for, at most sixteen times, where the learned judgement is sure and the job was
     seen from its beginning; else four times where steps agree strongly. On the tuning half all that is asked for, at
-    most 64 times, harmed 8 of 134 jobs, half of it one; half of it where the judgement was less sure harmed 5 of 136 jobs
-    of the other half, which were near the best. What was learned from small jobs is not followed beyond theory:
-    where a rate is a relative step, steps are made no longer than twice those of tuned runs.
+    most 64 times, harmed 8 of 134 jobs, half of it one; where the judgement was less sure, half of it harmed jobs near
+    the best of the other half. What was learned from small jobs is not followed beyond theory: where a rate is a
+    relative step, steps are made no longer than twice those of tuned runs.
 
     Args:
         values: the features.

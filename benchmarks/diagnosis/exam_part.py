@@ -16,22 +16,25 @@ FRESH = "X5", "X6"
 
 
 def measure(processes: int = 2) -> dict[str, Any]:
-    """The exam and, beside it, what the judgement learned from, by schedule and by task."""
-    found: dict[str, Any] = {"tasks": {t.name: t.words for t in TASKS.values() if t.part in ("exam", "school")}}
-    for part in ("exam", "school"):
-        sweep.make(processes, sweep.school(part))
-        runs = sweep.load_school(part)
-        pairs = list(zip(runs, listen_all([run.recording for run in runs], processes), strict=True))
-        if part == "school":
-            found["rows"][LEARNED] = row(pairs)
-            continue
-        found["rows"] = {"the exam": row(pairs)}
-        found["rows"][" and ".join(FRESH)] = row([p for p in pairs if p[0].task in FRESH])
-        for schedule in sweep.SCHOOL:
-            found["rows"][schedule] = row([p for p in pairs if p[0].schedule == schedule])
-        for task in dict.fromkeys(p[0].task for p in pairs):
-            found["rows"][task] = row([p for p in pairs if p[0].task == task])
-    return found
+    """The exam, by schedule and by task."""
+    pairs = _sat("exam", processes)
+    rows = {"the exam": row(pairs), " and ".join(FRESH): row([p for p in pairs if p[0].task in FRESH])}
+    for schedule in sweep.SCHOOL:
+        rows[schedule] = row([p for p in pairs if p[0].schedule == schedule])
+    for task in dict.fromkeys(p[0].task for p in pairs):
+        rows[task] = row([p for p in pairs if p[0].task == task])
+    return {"tasks": {t.name: t.words for t in TASKS.values() if t.part in ("exam", "school")}, "rows": rows}
+
+
+def school(processes: int = 2) -> dict[str, Any]:
+    """What the judgement learned from, to be put beside the exam; takes longer than that."""
+    return row(_sat("school", processes))
+
+
+def _sat(part: str, processes: int) -> list[Pair]:
+    sweep.make(processes, sweep.school(part))
+    runs = sweep.load_school(part)
+    return list(zip(runs, listen_all([run.recording for run in runs], processes), strict=True))
 
 
 def row(pairs: Sequence[Pair]) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from steersman.rules.verdict import ExpectedEffect
 MEASURED = Path(__file__).parent / "effects.json"
 
 KINDS: Mapping[str, str] = {
-    "raise": "up to twice the rate",
-    "raise further": "more than twice the rate, at most sixteen times",
+    "raise": "up to four times the rate",
+    "raise further": "more than four times the rate, at most sixteen",
     "cut": "down to two fifths of the rate",
     "deep cut": "further down, where a finding is critical",
 }
@@ -28,7 +28,7 @@ def kind(factor: float, broken: bool) -> str | None:
     ('raise', 'cut', 'deep cut', None)
     """
     if factor > 1.0:
-        return "raise" if factor <= 2.0 else "raise further" if factor <= 16.0 else None
+        return "raise" if factor <= 4.0 else "raise further" if factor <= 16.0 else None
     if factor < 0.4:
         return "deep cut" if broken else None
     return "cut" if factor < 1.0 else None

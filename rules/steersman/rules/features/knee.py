@@ -13,7 +13,7 @@ class Knee(Saved):
     Near 0 after a steep start, the run has hit something: a floor, or nothing left to learn.
 
     >>> k = Knee()
-    >>> for x in (4.0, 3.0, 2.0, 1.0, 1.0, 1.0, 1.0):
+    >>> for x in (4.0, 3.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0):
     ...     k.update(x)
     >>> k.ratio
     0.0

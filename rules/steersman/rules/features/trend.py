@@ -49,7 +49,7 @@ class BlockRing(Saved):
 
     >>> ring = BlockRing()
     >>> for step in range(1, 400):
-    ...     ring.add(math.log(step), math.log(step), 3.0 - 0.2 * math.log(step))
+    ...     _ = ring.add(math.log(step), math.log(step), 3.0 - 0.2 * math.log(step))
     >>> round(ring.trend(by_lr=False).slope, 3)
     -0.2
     """

@@ -20,7 +20,7 @@ def facts_of(settings: Mapping[str, object]) -> JobFacts:
 
     Example:
         >>> facts_of({"max_steps": "300", "optim": "adamw_torch"})
-        JobFacts(optimizer='AdamW', planned_steps=300)
+        JobFacts(optimizer='AdamW', planned_steps=300, joined=False)
     """
     planned, optimizer = 0, ""
     for name, value in settings.items():

@@ -189,8 +189,9 @@ def check(data: dict[str, Any]) -> None:
             line = " ".join(
                 f"{t}: {(p[what][wrong] > t).mean():.3f}/{(p[what][fine] > t).mean():.3f}" for t in (0.5, 0.7, 0.8, 0.9)
             )
-            at = (p[what][wrong] > np.quantile(p[what][fine], 0.97)).mean()
-            print(f"without its {by}{who}, {what} beyond, of wrong/of fine: {line}; at 3 % of fine {at:.3f}")
+            edge = np.quantile(p[what][fine], 0.97)
+            at = (p[what][wrong] > edge).mean()
+            print(f"without its {by}{who}, {what} beyond, of wrong/of fine: {line}; 3 % of fine {edge:.2f}: {at:.3f}")
         wrong = early & np.isin(data["label"], ("too_low", "too_high"))
         error = np.abs(p["octaves"] - data["octaves"])[wrong]
         print(

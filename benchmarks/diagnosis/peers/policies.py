@@ -140,6 +140,11 @@ class Steersman:
         """See `Policy`."""
         self.ramp.see(step, loss, validation)
 
+    def by(self, prescribed: float, asked: float | None) -> float:
+        """The factor to act on, from what is prescribed and what is recommended over the rate in force."""
+        del asked
+        return prescribed
+
     def read(self, rows: Samples) -> None:
         """Take rows as the daemon gets them, and act on what the diagnosis prescribes."""
         self.engine.feed(rows)
@@ -155,6 +160,7 @@ class Steersman:
         lr = self.engine.features().get("lr", 0.0)
         now = self.ramp.target
         by = said.prescription.value if said.prescription.kind == "scale" else said.prescription.value / lr
+        by = self.by(by, said.recommended_lr.value / lr if said.recommended_lr is not None and lr > 0.0 else None)
         target = min(max(now * by, self._least), self._greatest)
         if abs(math.log(target / now)) < 0.01:
             return

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from multiprocessing import get_context
+from typing import Any
 
 import numpy as np
 from benchmarks.diagnosis import sweep
 from benchmarks.diagnosis.branches import STEPS, drive
 from benchmarks.diagnosis.counterfactual import CHANGE, groups
-from benchmarks.diagnosis.peers.policies import Hold, Policy, Steersman
+from benchmarks.diagnosis.peers.policies import Hold, Steersman
 from benchmarks.diagnosis.runs import Job, facts, fleet
 
 from steersman.rules.facts import JobFacts
@@ -44,16 +43,13 @@ class Raiser(Steersman):
         return min(max(self._share * asked, 2.0), self._limit)
 
 
-def _nothing(said: JobFacts) -> Policy:
-    del said
-    return Hold()
+def _policies(said: JobFacts) -> dict[str, Any]:
+    found: dict[str, Any] = {"nothing": Hold(), "as shipped": Steersman(said)}
+    found.update({name: Raiser(said, share) for name, share in SHARES.items()})
+    return found
 
 
-WAYS: dict[str, Callable[[JobFacts], Policy]] = {
-    "nothing": _nothing,
-    "as shipped": Steersman,
-    **{name: partial(Raiser, share=share) for name, share in SHARES.items()},
-}
+WAYS = ("nothing", "as shipped", *SHARES)
 
 
 def _try(pair: tuple[str, str]) -> list[tuple[dict[str, float], dict[str, bool]]]:
@@ -61,7 +57,8 @@ def _try(pair: tuple[str, str]) -> list[tuple[dict[str, float], dict[str, bool]]
     known = sweep.label(task, optimizer, sweep.log(task, optimizer))[0]
     jobs = [Job(known.best_lr * 2.0**octave, seed) for seed in SEEDS for octave in OCTAVES]
     lanes = [job for job in jobs for _ in WAYS]
-    policies = [make(facts(optimizer, STEPS)) for _ in jobs for make in WAYS.values()]
+    said = facts(optimizer, STEPS)
+    policies = [policy for _ in jobs for policy in _policies(said).values()]
     flock = fleet(task, optimizer, lanes, STEPS)
     floor = sweep.SOLVED * float(np.median(flock.end_losses().numpy()))
     _, ends = drive(flock, [job.lr for job in lanes], policies)
@@ -93,7 +90,7 @@ def main() -> None:
         return min(max(x, 0.0), 1.0)
 
     whole = sum(bound(levels["nothing"]) for levels, _ in found)
-    for name in list(WAYS)[1:]:
+    for name in WAYS[1:]:
         closed = 1.0 - sum(bound(levels[name]) for levels, _ in found) / whole
         acted = [levels for levels, hands in found if hands[name]]
         harmed = sum(levels[name] - levels["nothing"] > CHANGE for levels in acted)

@@ -29,8 +29,8 @@ def raised(values: Mapping[str, Value], asked: float, optimizer: str) -> float:
     to look again, half of what is asked for, at most sixteen times, where the learned judgement is sure and the job was
     seen from its beginning; else four times where steps agree strongly. On the tuning half all that is asked for, at
     most 64 times, harmed 10 of 133 jobs, half of it none (`benchmarks.diagnosis.raises`); where the judgement was less
-    sure, half of it harmed jobs near the best of the other half. What was learned from small jobs is not followed beyond theory: where a rate is a
-    relative step, steps are made no longer than twice those of tuned runs.
+    sure, half of it harmed jobs near the best of the other half. What was learned from small jobs is not followed
+    beyond theory: where a rate is a relative step, steps are made no longer than twice those of tuned runs.
 
     Args:
         values: the features.

@@ -49,6 +49,13 @@ def test_guest_imports_relatively(root: Path) -> None:
             assert not [name for name in named if name.partition(".")[0] == "steersman"], f"{path}:{node.lineno}"
 
 
+def test_guest_touches_no_frames_of_other_threads(root: Path) -> None:
+    """Interpreters have died of it; `stacks` says how, and looks at them in another way."""
+    for path in guest_files(root):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            assert not (isinstance(node, ast.Attribute) and node.attr == "_current_frames"), f"{path}:{node.lineno}"
+
+
 @pytest.mark.parametrize("module", ["steersman.agent", "steersman.agent.watch"])
 def test_watching_imports_no_grpc(module: str) -> None:
     """gRPC and forked DataLoader workers do not mix, and nothing else of ours belongs into a job either."""

@@ -9,9 +9,19 @@ import pytest
 import torch
 from torch.optim.optimizer import Optimizer
 
-from steersman.agent.probe.outside import Outside, stepping
+from steersman.agent.probe.outside import Outside
+from steersman.agent.probe.outside import stepping as stepping_in
+from steersman.agent.probe.stacks import Stacks
 
 ORIGINAL = Optimizer._optimizer_step_code
+
+
+def stepping() -> bool:
+    stacks = Stacks()
+    try:
+        return stepping_in(stacks)
+    finally:
+        stacks.close()
 
 
 class Sam(torch.optim.SGD):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -177,6 +178,35 @@ class Fragile(torch.optim.SGD):
         if self.broken:
             raise RuntimeError("out of luck")
         return super().step(closure)
+
+
+def test_what_an_exception_left_is_healed_by_the_step_of_another_thread(probe: Any, receiver: Any, job: Any) -> None:
+    work = job(lambda p: Fragile(p, lr=0.08))
+    work.step()
+    receiver.command(factor=0.5)
+    work.until(lambda: "settled" in receiver.states())
+    work.optimizer.broken = True
+    failed, go_on = threading.Event(), threading.Event()
+
+    def worker() -> None:
+        with pytest.raises(RuntimeError, match="out of luck"):
+            work.step()
+        failed.set()
+        go_on.wait(60)
+
+    thread = threading.Thread(target=worker)
+    thread.start()
+    assert failed.wait(60)
+    work.optimizer.broken = False
+    try:
+        work.step()
+        rows = receiver.take().rows
+    finally:
+        go_on.set()
+        thread.join(60)
+    assert (rows[-1]["own_lr/0"], rows[-1]["lr/0"]) == (0.08, 0.04)
+    assert work.optimizer.param_groups[0]["lr"] == 0.08
+    assert [event["kind"] for event in receiver.of(packet.EVENT)] == ["step_interrupted"]
 
 
 @pytest.mark.parametrize("then", ["backward", "state_dict", "step"])

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gc
+import re
 import sys
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 from torch.optim.optimizer import Optimizer
+
+from .stacks import Stacks
 
 
 class Outside:
@@ -29,9 +32,8 @@ class Outside:
 
     def begin(self) -> bool:
         """Do it now, or see to it that it is done; whether it is done."""
-        if not stepping():
-            self._do()
-        else:
+        self._try()
+        if not self._done:
             self._original = Optimizer._optimizer_step_code
             self._placed = self._between(self._original)
             Optimizer._optimizer_step_code = self._placed  # type: ignore[method-assign]
@@ -39,61 +41,76 @@ class Outside:
 
     def _between(self, original: Any) -> Any:
         def _optimizer_step_code(optimizer: Any) -> Any:
-            if not self._done and not stepping(besides=_nearest(sys._getframe(1))):
-                self._do()
+            if not self._done:
+                self._try(besides=_nearest(sys._getframe(1)))
             return original(optimizer)
 
         return _optimizer_step_code
 
-    def _do(self) -> None:
-        # From the look at the threads on nothing gives up the interpreter: no other thread can begin a step meanwhile.
-        # A collection could, by what it finalizes.
+    def _try(self, besides: Any = None) -> None:
+        # From the look at the threads on nothing gives up the interpreter by itself, so that hardly a thread can begin
+        # a step meanwhile. A collection could, by what it finalizes, and closing a file does.
         collecting = gc.isenabled()
         gc.disable()
+        stacks = None
         try:
-            self._done = True
-            if self._placed is not None and Optimizer.__dict__.get("_optimizer_step_code") is self._placed:
-                Optimizer._optimizer_step_code = self._original  # type: ignore[method-assign]
-            self._action()
+            stacks = _look()
+            if stacks is not None and not self._done and not stepping(stacks, besides):
+                self._do()
         finally:
             if collecting:
                 gc.enable()
+            if stacks is not None:
+                stacks.close()
+
+    def _do(self) -> None:
+        self._done = True
+        if self._placed is not None and Optimizer.__dict__.get("_optimizer_step_code") is self._placed:
+            Optimizer._optimizer_step_code = self._original  # type: ignore[method-assign]
+        self._action()
 
 
-def stepping(besides: Any = None) -> bool:
+def stepping(stacks: Stacks, besides: Any = None) -> bool:
     """Whether any thread is inside torch's wrapper around an optimizer's step.
 
     Args:
+        stacks: those of all threads, just taken.
         besides: a frame of the wrapper that does not count, for its step is where hooks may change.
     """
-    wrapper = _wrapper()
-    for frame in sys._current_frames().values():
-        looked: Any = frame
-        while looked is not None:
-            if looked is not besides and _is_step(looked.f_code, wrapper):
-                return True
-            looked = looked.f_back
-    return False
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        if frame is not besides and _is_step(frame.f_code):
+            return True
+        frame = frame.f_back
+    return any(_LINE.search(stack) for stack in stacks.threads if not stack.startswith("Current"))
+
+
+def _look() -> Optional[Stacks]:
+    try:
+        return Stacks()
+    except OSError:
+        return None  # the next step may have a file for it
 
 
 def _nearest(frame: Any) -> Any:
     """The innermost frame of the wrapper; others may stand between it and us that replaced the same function."""
-    wrapper = _wrapper()
-    while frame is not None and not _is_step(frame.f_code, wrapper):
+    while frame is not None and not _is_step(frame.f_code):
         frame = frame.f_back
     return frame
 
 
 def _wrapper() -> Any:
-    """The code of torch's wrapper; None where torch builds it in another way than it has so far."""
+    """The code of torch's wrapper, or of what makes it where torch builds it in another way than it has so far."""
     made: Any = Optimizer.profile_hook_step
     for constant in made.__code__.co_consts:
         if getattr(constant, "co_name", "") == "wrapper":
             return constant
-    return None
+    return made.__code__
 
 
-def _is_step(code: Any, wrapper: Any) -> bool:
-    if wrapper is not None:
-        return code is wrapper
-    return bool(code.co_name == "wrapper" and code.co_filename.endswith("optimizer.py"))
+_CODE: Any = _wrapper()
+_LINE = re.compile(rf'File "{re.escape(_CODE.co_filename)}", line \S+ in {re.escape(_CODE.co_name)}$', re.MULTILINE)
+
+
+def _is_step(code: Any) -> bool:
+    return code is _CODE or bool(code.co_name == "wrapper" and code.co_filename == _CODE.co_filename)

@@ -29,6 +29,7 @@ from .plain import PlainSteps
 from .provenance import Answer
 from .ring import HostRing, peek
 from .rows import Row, Rows
+from .stacks import threads
 
 _LAST_MOMENT = 1.0  # seconds that the end of the job may be held up for what is still on its way
 
@@ -94,7 +95,7 @@ class Probe:
         self._started_at = time.time()
         self._pid = os.getpid()
         if self.config.way_in == "attach":
-            self._steps.join(sys._current_frames())
+            self._steps.join(threads())
         self._patches.place(self.config.losses)
         self._hooks.place()
         atexit.register(self._at_exit)

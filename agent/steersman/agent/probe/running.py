@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 from .seen import Seen
+from .stacks import threads
 
 
 class Running:
@@ -31,16 +32,34 @@ class Running:
         return True
 
     def alive(self) -> bool:
-        """Whether torch's wrapper around that step is still on its thread's stack.
+        """Whether torch's wrapper around that step is still at work.
 
         torch runs no post-hook after an exception, so this is what tells a nested step from one that never ended.
         """
-        if self.thread == threading.get_ident():
-            frame: Any = sys._getframe(1)
-        else:
-            frame = sys._current_frames().get(self.thread)
+        if self.thread != threading.get_ident():
+            return _at_work(self.frame, self.thread)
+        frame: Any = sys._getframe(1)
         while frame is not None:
             if frame is self.frame:
                 return True
             frame = frame.f_back
         return False
+
+
+def _at_work(frame: Any, thread: int) -> bool:
+    """Whether a frame of another thread is still executed.
+
+    Nobody may follow the stack of a thread that goes on (see `stacks`). A frame tells of its own end in that its locals
+    may be cleared; where it ended with an exception that somebody still looks at, those are lost to them.
+    """
+    if not _LOCKED:
+        return thread in threads()
+    try:
+        frame.clear()
+    except RuntimeError:
+        return True
+    return False
+
+
+# Without the interpreter's lock a frame may end while it is asked.
+_LOCKED: bool = getattr(sys, "_is_gil_enabled", lambda: True)()

@@ -49,11 +49,14 @@ class Alarm(Saved):
         self._in_words = {name for _, name, _, _ in Formatter().parse(rule.explain) if name}
         self._wanted = tuple(dict.fromkeys((*self._told, *sorted(self._in_words))))
 
-    def check(self, values: Mapping[str, Value], points: int, step: int, time: float, settled: bool) -> bool:
+    def check(
+        self, values: Mapping[str, Value], holds: bool | None, points: int, step: int, time: float, settled: bool
+    ) -> bool:
         """Step the state; returns whether it changed.
 
         Args:
             values: the features.
+            holds: whether they make the rule's `expr` true; None is unknown.
             points: points seen so far, the clock of `for`.
             step: the job's step.
             time: of the sample.
@@ -61,7 +64,6 @@ class Alarm(Saved):
         """
         rule = self.rule
         before = self.status
-        holds = rule.expr.evaluate(values)
         if not holds and before != _FIRING and before != _PENDING:
             return False
         severity = rule.severity

@@ -85,12 +85,13 @@ class Engine:
         if self._budget.due():
             for slow in self._budget.measure([a.rule for a in self._alarms], values, step):
                 self._stop(slow, changed)
-        open_, alarms = self._open, self._alarms
+        open_, alarms, sieve = self._open, self._alarms, self._sieve
         # Where nothing holds and nothing is open, which is most of the time, there is nothing to step.
-        held = self._sieve.may_hold(values)
+        held = sieve.may_hold(values)
         for place in sorted(open_.union(held)) if open_ or held else ():
             alarm = alarms[place]
-            if alarm.check(values, points, step, time, settled):
+            holds = place in held if sieve.settles(place, held) else alarm.rule.expr.evaluate(values)
+            if alarm.check(values, holds, points, step, time, settled):
                 changed.append(alarm.finding())
                 (open_.add if alarm.open else open_.discard)(place)
         self._diagnostician.watch(values, [alarms[place] for place in open_] if open_ else ())

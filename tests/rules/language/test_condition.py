@@ -80,3 +80,10 @@ def test_what_is_compiled_for_unknowns_is_kleenes_logic(source: str, values: dic
     condition = Condition(source)
     for _ in range(2):  # made, and then taken from those that are kept
         assert condition.evaluate(values) is walk(condition.tree, values)
+
+
+def test_a_feature_that_is_not_there_is_unknown() -> None:
+    condition = Condition("a > 1.0 || b > 1.0")
+    assert condition.evaluate({"b": 2.0}) is True
+    assert condition.evaluate({"b": 0.0}) is None
+    assert condition.evaluate({}) is None

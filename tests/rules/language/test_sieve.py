@@ -30,8 +30,18 @@ TRUTHS = st.recursive(
 )
 def test_no_condition_that_holds_falls_through(sources: list[str], values: dict[str, Value]) -> None:
     conditions = [Condition(source) for source in sources]
-    kept = Sieve(conditions).may_hold(values)
+    sieve = Sieve(conditions)
+    kept = sieve.may_hold(values)
     assert [place for place, c in enumerate(conditions) if c.evaluate(values) and place not in kept] == []
+    for place, condition in enumerate(conditions):
+        assert not sieve.settles(place, kept) or (condition.evaluate(values) is True) == (place in kept)
+
+
+def test_a_condition_that_is_told_whole_need_not_be_looked_at_again() -> None:
+    sieve = Sieve([Condition("a > 1.0"), Condition("(a > 1.0 && p) == q")])
+    kept = sieve.may_hold({"a": 2.0, "p": False, "q": True})
+    assert kept == [0, 1]
+    assert [sieve.settles(place, kept) for place in (0, 1)] == [True, False]
 
 
 def test_what_cannot_hold_is_kept_out() -> None:
@@ -43,7 +53,11 @@ def test_what_cannot_hold_is_kept_out() -> None:
 
 
 def test_after_a_division_by_zero_each_is_looked_at() -> None:
-    assert Sieve([Condition("1.0 / a > 0.0"), Condition("b > 0.0")]).may_hold({"a": 0.0, "b": -1.0}) == [0, 1]
+    sieve = Sieve([Condition("1.0 / a > 0.0"), Condition("b > 0.0")])
+    kept = sieve.may_hold({"a": 0.0, "b": -1.0})
+    assert kept == [0, 1]
+    assert not sieve.settles(0, kept)
+    assert not sieve.settles(1, kept)
 
 
 def test_of_no_conditions_none_holds() -> None:

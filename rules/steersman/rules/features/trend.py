@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -17,8 +16,7 @@ _PAIRS = {n: np.triu_indices(n, 1) for n in range(BINS, SLOTS // 2 + 1)}
 _SCALE = {n: math.sqrt(16 * 15 * 37 / (n * (n - 1) * (2 * n + 5))) for n in _PAIRS}
 
 
-@dataclass(frozen=True)
-class Trend:
+class Trend(NamedTuple):
     """A line through the last half of a regime.
 
     Attributes:
@@ -100,23 +98,28 @@ class BlockRing(Saved):
         if n < BINS or self.points < 20:
             return None
         take = max(n - n // 2, BINS)
-        x = np.array((self.ss if by_lr else self.xs)[n - take :])
-        y = np.array(self.ys[n - take :])
+        xs, ys = (self.ss if by_lr else self.xs)[n - take :], self.ys[n - take :]
+        x, y = np.array(xs), np.array(ys)
         first, second = _PAIRS[take]
-        dx = x[second] - x[first]
+        dx = x.take(second)
+        dx -= x.take(first)
         # The functions themselves: of arrays this small numpy's wrappers cost more than the work.
         if np.minimum.reduce(dx) <= 0.0:
             return None
-        dy = y[second] - y[first]
-        slopes = dy / dx
-        slopes.partition(dx.size // 2)
-        slope = float(slopes[dx.size // 2])
-        xm, ym = float(np.add.reduce(x)) / take, float(np.add.reduce(y)) / take
-        xc = x - xm
-        sxx = float(xc @ xc)
-        ols = float(xc @ y) / sxx
-        rest = (y - ym) - ols * xc
-        rss = float(rest @ rest)
+        dy = y.take(second)
+        dy -= y.take(first)
+        rising = float(np.add.reduce(np.sign(dy)))
+        dy /= dx
+        dy.partition(dx.size // 2)
+        slope = float(dy[dx.size // 2])
+        xm, ym = sum(xs) / take, sum(ys) / take
+        x -= xm
+        sxx = float(x @ x)
+        ols = float(x @ y) / sxx
+        y -= ym
+        x *= ols
+        y -= x
+        rest, rss = y, float(y @ y)
         error = math.sqrt(rss / (take - 2) / sxx)
         lag = float(rest[1:] @ rest[:-1]) / rss if rss > 0.0 else 0.0
         if lag > 0.1:
@@ -127,6 +130,6 @@ class BlockRing(Saved):
             xm,
             ym,
             math.sqrt(rss / (take - 2)),
-            float(np.add.reduce(np.sign(dy))) * _SCALE[take],
-            float(x[-1] - x[0]),
+            rising * _SCALE[take],
+            xs[-1] - xs[0],
         )

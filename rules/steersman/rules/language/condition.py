@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from steersman.rules.language import expression as ex
@@ -42,6 +43,8 @@ class Condition:
         self.tree = ex.parse(source)
         self.names = tuple(ex.names(self.tree))
         self.parts = ex.size(self.tree)
+        # Two names at least, for with one of them an itemgetter gives no tuple.
+        self._get = itemgetter(*self.names) if len(self.names) > 1 else None
         self._fast = _compile(as_python(self.tree))
         self._partial: dict[tuple[str, ...], _Compiled] = {}
         self._thresholds: dict[str, float | None] = {}
@@ -49,6 +52,8 @@ class Condition:
     def evaluate(self, values: Mapping[str, Value]) -> bool | None:
         """The truth of it for these features."""
         try:
+            if self._get is not None and None not in self._get(values):
+                return bool(self._fast(values))
             unknown = tuple([name for name in self.names if values.get(name) is None])
             if not unknown:
                 return bool(self._fast(values))
@@ -59,6 +64,9 @@ class Condition:
                     self._partial[unknown] = made
             truth = made(values)
             return None if truth is None else bool(truth)
+        except KeyError:
+            # Not one of these is known; nothing else is wrong with it.
+            return self.evaluate({**dict.fromkeys(self.names), **values})
         except (ArithmeticError, TypeError):
             # A division by zero, or an overflow: nothing is known then.
             return None

@@ -32,7 +32,9 @@ class Sieve:
         self._names = tuple(names)
         # Two names at least, for with one of them an itemgetter gives no tuple.
         self._get = itemgetter(*self._names) if len(self._names) > 1 else None
-        parts: list[ast.expr] = [_truth(condition.tree, True) or ast.Constant(True) for condition in conditions]
+        truths = [_truth(condition.tree, True) for condition in conditions]
+        self._exact = frozenset(place for place, truth in enumerate(truths) if truth is not None)
+        parts: list[ast.expr] = [truth or ast.Constant(True) for truth in truths]
         parameters = [ast.arg(name) for name in self._names]
         arguments = ast.arguments(posonlyargs=[], args=parameters, kwonlyargs=[], kw_defaults=[], defaults=[])
         whole = ast.Expression(ast.Lambda(arguments, ast.List(parts, ast.Load())))
@@ -53,6 +55,15 @@ class Sieve:
             # A division by zero in one of them: each has to be looked at by itself.
             return self._every
         return [place for place, true in enumerate(found) if true] if any(found) else []
+
+    def settles(self, place: int, held: Sequence[int]) -> bool:
+        """Whether the condition there is true if it is among those that may be, and only then.
+
+        Args:
+            place: of the condition.
+            held: what `may_hold` returned.
+        """
+        return held is not self._every and place in self._exact
 
 
 def _names(node: ex.Node) -> list[str]:

@@ -1,6 +1,7 @@
 """A training over two ranks that knows nothing of Steersman: run as `sharded_job.py KIND FILE`.
 
-Writes what the norm of all gradients was before each step, from the full gradients, and how many collectives were made.
+Writes what the norm of all gradients was before each step, how its gradients lay to the step before, what that step
+changed, what decrease it promised, all from full tensors, and how many collectives were made.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import faulthandler
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,10 @@ def full(gradient: torch.Tensor) -> torch.Tensor:
     return gradient.full_tensor() if isinstance(gradient, DTensor) else gradient
 
 
+def flat(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
+    return torch.cat([full(t.detach()).double().reshape(-1).clone() for t in tensors])
+
+
 def main(kind: str, path: str) -> None:
     global FLAT
     faulthandler.dump_traceback_later(90, exit=True)
@@ -112,18 +117,26 @@ def main(kind: str, path: str) -> None:
     # Tensor parallelism works on the same data, all others on their own.
     torch.manual_seed(0 if kind == "tensor_parallel" else rank)
     norms = []
-    for _ in range(STEPS):
+    cosines, updates, promises = [], [], []
+    update = torch.zeros(1)
+    for number in range(STEPS):
         optimizer.zero_grad()
         model(torch.randn(4, 6)).pow(2).mean().backward()
-        whole = [full(p.grad).double().norm() for p in model.parameters() if p.grad is not None]
-        norms.append(float(torch.stack(whole).norm()))
+        gradient, before = flat(p.grad for p in model.parameters() if p.grad is not None), flat(model.parameters())
+        norms.append(float(gradient.norm()))
+        if number:
+            cosines.append(float(-(gradient @ update) / (gradient.norm() * update.norm())))
         if kind == "fsdp2_clipped":
             nn.utils.clip_grad_norm_(model.parameters(), norms[-1] / 3)
         elif kind == "fsdp2_told":
             total = nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
             nn.utils.clip_grads_with_norm_(list(model.parameters()), norms[-1] / 3, full(total))
         optimizer.step()
-    Path(path + f".{rank}").write_text(json.dumps({"norms": norms, "collectives": collectives()}))
+        update = flat(model.parameters()) - before
+        updates.append(float(update.norm()))
+        promises.append(-float(gradient @ update))
+    told = {"norms": norms, "cosines": cosines, "updates": updates, "promises": promises, "collectives": collectives()}
+    Path(path + f".{rank}").write_text(json.dumps(told))
     # gloo of torch 2.13 can hang where a group is destroyed while its thread is still at work.
     time.sleep(0.5)
     dist.destroy_process_group()

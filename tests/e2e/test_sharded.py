@@ -34,7 +34,7 @@ def trained(stack: Stack, kind: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", ["ddp", "fsdp2", "fsdp2_clipped", "fsdp2_told", "tensor_parallel", "hybrid", "zero"])
-def test_the_norm_is_that_of_all_gradients(stack: Stack, kind: str) -> None:
+def test_norm_and_direction_are_those_of_the_whole_step(stack: Stack, kind: str) -> None:
     truth = trained(stack, kind)
     series = stack.series(kind, "grad_norm")
     assert series["steps"] == list(range(len(truth["norms"])))
@@ -42,6 +42,13 @@ def test_the_norm_is_that_of_all_gradients(stack: Stack, kind: str) -> None:
     job = stack.job(kind)
     assert job is not None
     assert job["grad_norm"] == pytest.approx(truth["norms"][-1], rel=1e-5)
+    if kind == "zero":
+        return  # its class is no torch optimizer's, and what its steps mean is not known
+    cosine, update, promise = (stack.series(kind, n) for n in ("hypergrad_cos", "update_norm", "predicted_decrease"))
+    assert [cosine["steps"], update["steps"], promise["steps"]] == [[10], [10], [9]]
+    assert cosine["values"] == [pytest.approx(truth["cosines"][9], abs=1e-5)]
+    assert update["values"] == [pytest.approx(truth["updates"][9], rel=1e-5)]
+    assert promise["values"] == [pytest.approx(truth["promises"][9], rel=1e-4)]
 
 
 @pytest.mark.parametrize("kind", ["fsdp1", "fsdp1_orig"])
@@ -52,6 +59,7 @@ def test_a_piece_of_flat_parameters_is_not_passed_off_as_the_whole(stack: Stack,
     assert "grad_norm" not in json.dumps(names)
     job = stack.json("show", kind)
     assert "FSDP1's flat parameters" in json.dumps(job)
+    assert "predicted_decrease" not in json.dumps(names)
 
 
 @pytest.mark.parametrize("kind", ["fsdp2", "fsdp2_clipped", "tensor_parallel"])

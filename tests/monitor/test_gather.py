@@ -233,7 +233,17 @@ async def _sharded(start: Start, name: str, kills: random.Random | None, tmp_pat
         rank = min(sent, key=lambda r: (sent[r] >= steps, lengths.random()))
         n = min(lengths.randint(1, 9), steps - sent[rank])
         part = slice(sent[rank], sent[rank] + n)
-        told = {"loss": [3.0 + 0.01 * (s % 7) for s in range(part.start, part.stop)], PART: squares[rank][part]}
+        told = {
+            "loss": [3.0 + 0.01 * (s % 7) for s in range(part.start, part.stop)],
+            PART: squares[rank][part],
+            # Each rank's step goes down its gradient by a tenth of it: what is whole has a cosine of 1.
+            "direction_dot/2x1": [-0.1 * square for square in squares[rank][part]],
+            "direction_grad/2x1": squares[rank][part],
+            "direction_update/2x1": [0.01 * square for square in squares[rank][part]],
+            "promise_dot/2x1": [-0.1 * square for square in squares[rank][part]],
+            # The job had clipped to half the norm.
+            "promise_grad/2x1": [square / 4.0 for square in squares[rank][part]],
+        }
         await agent.batches(batch("attempt-1", sent[rank] + 1, told, rank=rank))
         sent[rank] += n
         await _taken(agent, rank, sent[rank])
@@ -253,7 +263,11 @@ async def _sharded(start: Start, name: str, kills: random.Random | None, tmp_pat
     found = test_restart.everything(f"sqlite:///{tmp_path / name}")
     want = [math.sqrt(a + b) for a, b in zip(squares[0], squares[1], strict=True)]
     assert found["series"]["grad_norm", 0][2] == want
-    assert ("grad_norm", 1) not in found["series"]
+    assert found["series"]["hypergrad_cos", 0][2] == pytest.approx([1.0] * steps)
+    assert found["series"]["update_norm", 0][2] == pytest.approx([0.1 * norm for norm in want])
+    assert found["series"]["predicted_decrease", 0][2] == pytest.approx([0.2 * norm * norm for norm in want])
+    for name in ("grad_norm", "hypergrad_cos", "update_norm", "predicted_decrease"):
+        assert (name, 1) not in found["series"]
     return found
 
 

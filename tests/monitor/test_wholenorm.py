@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch.distributed.tensor import Partial, Replicate, Shard
 
 from steersman.agent.probe.placement import name_of, place_of
-from steersman.monitor.wholenorm import PREFIX, UNKNOWN, Placement, whole_norm
+from steersman.monitor.wholenorm import DIRECTION, PREFIX, PROMISE, UNKNOWN, Placement, whole_direction, whole_norm
 
 Parts = dict[int, dict[str, float]]
 
@@ -181,3 +181,63 @@ def test_partial_and_irregular_have_no_name() -> None:
     assert place_of(Mesh(torch.tensor([0, 1, 3]), 1), (Shard(0),)) is None
     assert place_of(Mesh(torch.tensor([2, 3]), 1), (Shard(0),)) is None
     assert place_of(Mesh(torch.tensor([3, 1, 2, 0]), 1), (Shard(0),)) == "4x1"
+
+
+def directions_of(world: torch.Tensor, cuts: list[Cut], seed: int) -> tuple[Parts, torch.Tensor, torch.Tensor]:
+    """What ranks hold of gradients and of the steps and weights that are placed like them, and the whole of both."""
+    draw = torch.Generator().manual_seed(seed)
+    steps = [
+        Cut(torch.randn(cut.whole.shape, generator=draw, dtype=torch.float64), cut.dims, cut.placements) for cut in cuts
+    ]
+    parts: Parts = {}
+    for rank in range(world.numel()):
+        held = parts.setdefault(rank, {})
+        for cut, step in zip(cuts, steps, strict=True):
+            name, g = cut.of(world, rank)
+            _, u = step.of(world, rank)
+            sums = [
+                (g * u).sum(),
+                g.square().sum(),
+                u.square().sum(),
+                u.square().sum(),
+                (g * u).sum(),
+                g.square().sum(),
+            ]
+            for prefix, value in zip((*DIRECTION, *PROMISE), sums, strict=True):
+                held[f"{prefix}{name}"] = held.get(f"{prefix}{name}", 0.0) + float(value)
+    gradient, update = (torch.cat([cut.whole.reshape(-1) for cut in some]) for some in (cuts, steps))
+    return parts, gradient, update
+
+
+@given(jobs(), st.integers(0, 99), st.sampled_from([None, 0.5, 1.0, 3.0]))
+def test_directions_of_any_cut_add_up_to_that_of_the_whole(
+    job: tuple[torch.Tensor, list[Cut]], seed: int, more: float | None
+) -> None:
+    world, cuts = job
+    parts, gradient, update = directions_of(world, cuts, seed)
+    size = float(gradient.norm())
+    found = whole_direction(parts, world.numel(), None if more is None else more * size)
+    dot = float(gradient @ update)
+    # Where what ranks hold cancels, replicas may differ by more than rounding: nothing is said then.
+    if size > 1e-3 and abs(dot) > 1e-3 * size * float(update.norm()):
+        assert found["hypergrad_cos"] == pytest.approx(-dot / (size * float(update.norm())), abs=1e-9)
+        assert found["predicted_decrease"] == pytest.approx(-dot * (1.0 if more is None else more), rel=1e-6)
+    assert found["update_norm"] == found["weight_norm"] == pytest.approx(float(update.norm()), rel=1e-9)
+
+
+@given(jobs(), st.data())
+def test_without_a_rank_no_direction_is_said(job: tuple[torch.Tensor, list[Cut]], data: st.DataObject) -> None:
+    world, cuts = job
+    parts, _, _ = directions_of(world, cuts, 0)
+    rank = data.draw(st.sampled_from(sorted(parts)))
+    assert whole_direction({r: held for r, held in parts.items() if r != rank}, world.numel(), None) == {}
+    assert whole_direction(parts, 0, None) == {}
+    if world.numel() > 1:
+        assert whole_direction({**parts, rank: {}}, world.numel(), None) == {}
+
+
+def test_what_is_not_finite_is_no_direction() -> None:
+    parts = {rank: {f"{prefix}2x1": math.inf for prefix in (*DIRECTION, *PROMISE)} for rank in range(2)}
+    assert whole_direction(parts, 2, None) == {}
+    zero = {rank: {f"{prefix}2x1": 0.0 for prefix in DIRECTION} for rank in range(2)}
+    assert whole_direction(zero, 2, None) == {"update_norm": 0.0, "weight_norm": 0.0}

@@ -1,4 +1,4 @@
-"""The lead rank's rows wait until the job's gradient norm is known: where each rank holds only a part of it.
+"""The lead rank's rows wait until the job's gradient norm and direction are known, where each rank holds a part.
 
 What waits is not durable, so its agent keeps it and sends it again to whoever takes over. What other ranks said is in
 the store, and is read from there.
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from steersman.monitor.wholenorm import OWN, PREFIX, UNKNOWN, whole_norm
+from steersman.monitor.wholenorm import OWN, PARTS, PREFIX, UNKNOWN, whole_direction, whole_norm
 from steersman.rules.samples import Bools, Column, Floats, Samples
 
 Place = tuple[int, int]
@@ -82,9 +82,9 @@ class Gathering:
 
     def note(self, rank: int, samples: Samples, ranks: int) -> tuple[Place, ...]:
         """Rows of one of so many ranks: what they hold of the norm. The places of these rows."""
-        names = [name for name in samples.columns if name.startswith(PREFIX)]
+        names = [name for name in samples.columns if name.startswith(PARTS)]
         self.active = self.active or bool(names)
-        part = _part(samples)
+        part = _part(samples, PARTS)
         places = self._advance(rank, samples.steps.tolist(), part.tolist())
         if names:
             self._keep(rank, places, samples, names, ranks)
@@ -97,7 +97,7 @@ class Gathering:
         self._held.append(Held(*ready, places, clock))
 
     def release(self, ranks: int, clock: float) -> Iterator[Ready]:
-        """The rows that wait no longer, in order, with the norm where it is known.
+        """The rows that wait no longer, in order, with the norm and the direction where they are known.
 
         Args:
             ranks: how many the job has.
@@ -105,15 +105,15 @@ class Gathering:
         """
         while self._held:
             held = self._held[0]
-            norms: list[float | None] = []
+            wholes: list[Mapping[str, float]] = []
             for place in held.places:
                 if self._waits(place, ranks, clock - held.since):
                     break
-                norms.append(whole_norm(self._parts.get(place, {}), ranks))
+                wholes.append(_whole(self._parts.get(place, {}), ranks))
                 self._pass(place)
-            if held.places and not norms:
+            if held.places and not wholes:
                 return
-            yield self._cut(held, norms)
+            yield self._cut(held, wholes)
 
     def passed(self, places: tuple[Place, ...]) -> None:
         """Rows of the lead rank did not have to wait."""
@@ -226,9 +226,9 @@ class Gathering:
             for rank in self._parts.pop(old):
                 self._kept[rank] -= 1
 
-    def _cut(self, held: Held, norms: list[float | None]) -> Ready:
-        """The first rows of what waits longest, with their norms; the rest of it goes on waiting."""
-        count = len(norms)
+    def _cut(self, held: Held, wholes: list[Mapping[str, float]]) -> Ready:
+        """The first rows of what waits longest, with what is known of them; the rest of it goes on waiting."""
+        count = len(wholes)
         samples = held.samples
         if count < len(samples):
             rest = samples.rows(count, len(samples))
@@ -239,16 +239,35 @@ class Gathering:
         else:
             self._held.popleft()
         self._sweep()
-        known = np.array([norm is not None for norm in norms], dtype=np.bool_)
-        values = np.array([0.0 if norm is None else norm for norm in norms], dtype=np.float64)
-        return Ready(held.first_seq, _with_norm(samples, values, known), held.skipped)
+        return Ready(held.first_seq, _with_direction(_with_norm(samples, wholes), wholes), held.skipped)
 
 
-def _with_norm(samples: Samples, values: Floats, known: Bools) -> Samples:
+def _whole(parts: Mapping[int, Mapping[str, float]], ranks: int) -> Mapping[str, float]:
+    if not parts:
+        return {}
+    norm = whole_norm(parts, ranks)
+    found = whole_direction(parts, ranks, norm)
+    return found if norm is None else {OWN: norm, **found}
+
+
+def _column(name: str, wholes: list[Mapping[str, float]]) -> tuple[Floats, Bools]:
+    known = np.array([name in whole for whole in wholes], dtype=np.bool_)
+    return np.array([whole.get(name, 0.0) for whole in wholes], dtype=np.float64), known
+
+
+def _with_direction(samples: Samples, wholes: list[Mapping[str, float]]) -> Samples:
+    names = dict.fromkeys(name for whole in wholes for name in whole if name != OWN)
+    found = {name: Column(*_column(name, wholes), "1" if name == "hypergrad_cos" else "") for name in names}
+    columns = {**samples.columns, **found}
+    return Samples(samples.steps, samples.times, columns) if names else samples
+
+
+def _with_norm(samples: Samples, wholes: list[Mapping[str, float]]) -> Samples:
     """These rows with the job's norm in place of the rank's own, on those rows that hold a part of it."""
-    part = _part(samples)
+    part = _part(samples, (PREFIX,))
     if not part.any():
         return samples
+    values, known = _column(OWN, wholes)
     own = samples.columns.get(OWN)
     if own is not None:
         values = np.where(part, values, own.values)
@@ -259,10 +278,10 @@ def _with_norm(samples: Samples, values: Floats, known: Bools) -> Samples:
     return Samples(samples.steps, samples.times, columns)
 
 
-def _part(samples: Samples) -> Bools:
-    """Which of these rows hold a part of the norm, or say that it cannot be known."""
+def _part(samples: Samples, prefixes: tuple[str, ...]) -> Bools:
+    """Which of these rows hold a part, or say that the norm cannot be known."""
     part = np.zeros(len(samples), dtype=np.bool_)
     for name, column in samples.columns.items():
-        if name.startswith(PREFIX):
+        if name.startswith(prefixes):
             part |= column.present
     return part

@@ -12,7 +12,7 @@ from steersman.monitor.facts import Facts
 from steersman.monitor.job import Job
 from steersman.monitor.ledger import Ledger
 from steersman.monitor.store.contract import Store
-from steersman.monitor.wholenorm import OWN, PREFIX
+from steersman.monitor.wholenorm import OWN, PARTS
 from steersman.rules.samples import Samples
 
 
@@ -119,8 +119,8 @@ class Jobs:
         return job
 
     def _parts(self, attempt_id: str, from_step: int) -> dict[str, Mapping[int, Samples]]:
-        """What the store has of the ranks' gradient norms from a step on."""
-        names = [s.name for s in self.store.list_series(attempt_id) if s.name == OWN or s.name.startswith(PREFIX)]
+        """What the store has of the ranks' gradient norms and directions from a step on."""
+        names = [s.name for s in self.store.list_series(attempt_id) if s.name == OWN or s.name.startswith(PARTS)]
         return {name: self.store.series(attempt_id, name, from_step=from_step) for name in names}
 
     def _ledger(self, name: str) -> Ledger:

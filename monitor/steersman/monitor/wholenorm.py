@@ -1,4 +1,4 @@
-"""The job's gradient norm, from what each rank holds of the gradients. No rank's part is taken for the whole."""
+"""The job's gradient norm and direction, from what each rank holds of them. No rank's part is taken for the whole."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from dataclasses import dataclass
 PREFIX = "grad_square/"
 UNKNOWN = PREFIX + "unknown"
 OWN = "grad_norm"
+DIRECTION = ("direction_dot/", "direction_grad/", "direction_update/", "direction_weight/")
+PROMISE = ("promise_dot/", "promise_grad/")
+PARTS = (PREFIX, *DIRECTION, *PROMISE)
+"""With what the names of columns begin that hold a rank's part."""
 
 # What ranks hold alike they compute alike, to the bit on like devices; rounding may differ between unlike ones.
 _ALIKE = 1e-5
@@ -33,7 +37,7 @@ class Placement:
     @functools.lru_cache(maxsize=1024)
     def of(cls, column: str) -> Placement | None:
         """The placement that a column's name tells; None for one that nobody can read."""
-        name = column.removeprefix(PREFIX).partition("/")[0]
+        name = column.partition("/")[2].partition("/")[0]
         if name == "whole":
             return cls(())
         found = [_DIMENSION.fullmatch(part) for part in name.split(".")]
@@ -65,7 +69,7 @@ def whole_norm(parts: Mapping[int, Mapping[str, float]], ranks: int) -> float | 
     5.0
     >>> whole_norm({0: {"grad_square/whole": 9.0}, 1: {"grad_square/whole": 16.0}}, 2)
     """
-    columns = sorted({column for held in parts.values() for column in held})
+    columns = sorted({name for held in parts.values() for name in held if name == OWN or name.startswith(PREFIX)})
     if len(parts) != ranks or not columns or UNKNOWN in columns:
         return None
     squares = [_square(column, parts, ranks) for column in columns]
@@ -73,18 +77,68 @@ def whole_norm(parts: Mapping[int, Mapping[str, float]], ranks: int) -> float | 
     return math.sqrt(sum(known)) if len(known) == len(squares) else None
 
 
+def whole_direction(parts: Mapping[int, Mapping[str, float]], ranks: int, norm: float | None) -> dict[str, float]:
+    """The cosine of successive steps, the lengths of step and weights, and the promised decrease, as far as known.
+
+    Args:
+        parts: by rank, the sums by column (`direction_dot/PLACEMENT` and its like).
+        ranks: how many the job has.
+        norm: that of all gradients before the job clipped them: the loss falls along these.
+
+    >>> held = {"direction_dot/2x1": -1.0, "direction_grad/2x1": 2.0, "direction_update/2x1": 0.5}
+    >>> whole_direction({0: held, 1: held}, 2, None)
+    {'hypergrad_cos': 1.0, 'update_norm': 1.0}
+    """
+    if len(parts) != ranks:
+        return {}
+    dot, grad, update, weight = (_sum(name, parts, ranks) for name in DIRECTION)
+    promised, slope = (_sum(name, parts, ranks) for name in PROMISE)
+    found: dict[str, float] = {}
+    if dot is not None and grad is not None and update is not None and grad > 0.0 and update > 0.0:
+        cosine = -dot / (math.sqrt(grad) * math.sqrt(update))
+        found["hypergrad_cos"] = max(-1.0, min(1.0, cosine)) if math.isfinite(cosine) else cosine
+    if update is not None and update >= 0.0:
+        found["update_norm"] = math.sqrt(update)
+    if weight is not None and weight >= 0.0:
+        found["weight_norm"] = math.sqrt(weight)
+    if promised is not None:
+        clipped = slope is not None and slope > 0.0 and norm is not None and math.isfinite(norm)
+        found["predicted_decrease"] = -promised * (norm / math.sqrt(slope) if clipped and norm and slope else 1.0)
+    return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def _sum(prefix: str, parts: Mapping[int, Mapping[str, float]], ranks: int) -> float | None:
+    """What ranks hold of one sum, added up over each placement and all of them."""
+    total: float | None = None
+    for column in sorted({name for held in parts.values() for name in held if name.startswith(prefix)}):
+        placement = Placement.of(column)
+        values = {rank: held[column] for rank, held in parts.items() if column in held}
+        whole = None if placement is None else _over_ranks(placement, values, ranks)
+        if whole is None:
+            return None
+        total = whole + (total or 0.0)
+    return total
+
+
 def _square(column: str, parts: Mapping[int, Mapping[str, float]], ranks: int) -> float | None:
     placement = Placement(()) if column == OWN else Placement.of(column)
-    if placement is None or ranks % placement.size:
+    values = {rank: held[column] for rank, held in parts.items() if column in held}
+    if placement is None or any(value < 0 for value in values.values()):
+        return None
+    return _over_ranks(placement, {r: v * v for r, v in values.items()} if column == OWN else values, ranks)
+
+
+def _over_ranks(placement: Placement, values: Mapping[int, float], ranks: int) -> float | None:
+    if ranks % placement.size:
         return None
     sums: dict[int, float] = {}
     counts: dict[int, int] = {}
     for rank in range(ranks):
-        value = parts[rank].get(column) if rank in parts else None
-        if value is None or value < 0:
+        value = values.get(rank)
+        if value is None:
             return None
         first = placement.first(rank)
-        sums[first] = sums.get(first, 0.0) + (value * value if column == OWN else value)
+        sums[first] = sums.get(first, 0.0) + value
         counts[first] = counts.get(first, 0) + 1
     if any(count != placement.size for count in counts.values()):
         return None

@@ -179,7 +179,7 @@ def quiet_against(values: Mapping[str, Value]) -> list[str]:
     if values["c"] is None:
         return [
             "The direction of steps is not known, without which a rate that is somewhat too low or too high does not "
-            "show: `steersman run` or `attach` measures it."
+            "show: `steersman run` or `attach` measures it of torch's own optimizers."
         ]
     return []
 

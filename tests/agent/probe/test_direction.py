@@ -216,12 +216,14 @@ def test_an_unknown_class_has_no_direction(probe: Any, receiver: Any, job: Any) 
 
 def test_of_a_large_model_pieces_from_all_over_it_are_looked_at() -> None:
     params = [torch.nn.Parameter(torch.zeros(size)) for size in (10, 700_000, 300, 300_000, 5)]
-    found = pieces(params)
+    found = pieces(params, [param.numel() for param in params])
     assert sum(stop - start for _, start, stop in found) == 131_072
     assert {id(param) for param, _, _ in found} == {id(params[1]), id(params[3])}
     assert all(0 <= start < stop <= param.numel() for param, start, stop in found)
     assert 20 <= sum(param is params[1] for param, _, _ in found) <= 24
-    assert [piece[1:] for piece in pieces(params)] == [piece[1:] for piece in found]
+    assert [piece[1:] for piece in pieces(params, [param.numel() for param in params])] == [
+        piece[1:] for piece in found
+    ]
 
 
 def test_the_pieces_stand_for_the_whole(probe: Any, receiver: Any) -> None:

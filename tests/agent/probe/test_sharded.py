@@ -252,6 +252,86 @@ def test_a_second_optimizer_without_gradient_says_so_too(probe: Probe, receiver:
     assert [parts(row) for row in receiver.take().rows] == [both] * 3
 
 
+def directions(row: dict[str, float]) -> dict[str, float]:
+    return {
+        name: value for name, value in row.items() if name.startswith(("direction_", "promise_", "hypergrad", "pre"))
+    }
+
+
+def test_what_a_rank_holds_of_the_direction_goes_out_by_placement(
+    probe: Probe, receiver: Receiver, mesh: DeviceMesh
+) -> None:
+    # Not in the order of their placements, so that none is taken for another.
+    one, plain = param(torch.ones(3), mesh, Shard(0), Shard(0)), torch.nn.Parameter(torch.ones(2))
+    other, nothing = param(torch.ones(4), mesh["inner"], Shard(0)), param(torch.zeros(0), mesh, Shard(0), Shard(0))
+    optimizer = torch.optim.SGD([plain, one, nothing, other], lr=0.1)
+    for number in range(11):
+        for each, value in ((one, 1.0), (plain, 2.0), (other, 3.0), (nothing, 4.0)):
+            grad(each, value if number < 10 else 10 * value)
+        step(optimizer)
+    rows = receiver.take().rows
+    assert [number for number, row in enumerate(rows) if directions(row)] == [9, 10]
+    # By placement: how many scalars this rank holds, their gradient, and what ten steps left of their ones.
+    held = {"4x1": (3, 1.0), "whole": (2, 2.0), "2x1": (4, 3.0)}
+    expected = {}
+    for place, (count, value) in held.items():
+        expected[f"promise_dot/{place}"] = pytest.approx(-count * value * 0.1 * value, rel=1e-4)
+        expected[f"promise_grad/{place}"] = pytest.approx(count * value * value, rel=1e-4)
+    assert directions(rows[9]) == expected
+    expected = {}
+    for place, (count, value) in held.items():
+        expected[f"direction_dot/{place}"] = pytest.approx(-count * 10 * value * 0.1 * value, rel=1e-4)
+        expected[f"direction_grad/{place}"] = pytest.approx(count * 100 * value * value, rel=1e-4)
+        expected[f"direction_update/{place}"] = pytest.approx(count * 0.01 * value * value, rel=1e-4)
+        expected[f"direction_weight/{place}"] = pytest.approx(count * (1 - value) ** 2, rel=1e-4, abs=1e-9)
+    assert directions(rows[10]) == expected
+
+
+def test_of_a_large_part_pieces_stand_for_all_of_it(probe: Probe, receiver: Receiver, mesh: DeviceMesh) -> None:
+    one, other = (
+        param(torch.ones(300_000), mesh, Shard(0), Shard(0)),
+        param(torch.ones(90_000), mesh["inner"], Shard(0)),
+    )
+    optimizer = torch.optim.SGD([other, one], lr=0.1)
+    for _ in range(11):
+        grad(one, 1.0)
+        grad(other, 1.0)
+        step(optimizer)
+    rows = receiver.take().rows
+    # A clip is not undone where the gradients of all are not known.
+    assert set(directions(rows[9])) == {"promise_dot/4x1", "promise_dot/2x1"}
+    found = directions(rows[10])
+    assert found["direction_update/4x1"] + found["direction_update/2x1"] == pytest.approx(390_000 * 0.01, rel=1e-4)
+    assert found["direction_update/4x1"] == pytest.approx(300_000 * 0.01, rel=0.1)
+
+
+def test_after_clipped_values_only_the_lengths_are_told(probe: Probe, receiver: Receiver, mesh: DeviceMesh) -> None:
+    one = param(torch.ones(3), mesh, Shard(0), Shard(0))
+    optimizer = torch.optim.SGD([one], lr=0.1)
+    for _ in range(11):
+        grad(one, 1.0)
+        torch.ones((), requires_grad=True).mul(2.0).backward()
+        torch.nn.utils.clip_grad_value_([one], 0.5)
+        optimizer.step()
+    assert [set(directions(row)) for row in receiver.take().rows[9:]] == [
+        set(),
+        {"direction_update/4x1", "direction_weight/4x1"},
+    ]
+
+
+def test_gradients_that_lie_elsewhere_than_their_parameters_have_no_direction(
+    probe: Probe, receiver: Receiver, mesh: DeviceMesh
+) -> None:
+    one, other = param(torch.zeros(3), mesh, Replicate(), Replicate()), param(torch.zeros(2), mesh, Shard(0), Shard(0))
+    optimizer = torch.optim.SGD([one, other], lr=0.0)
+    for _ in range(11):
+        grad(one, 2.0, Partial(), Replicate())
+        grad(other, 1.0)
+        step(optimizer)
+    assert [directions(row) for row in receiver.take().rows] == [{}] * 11
+    assert probe.failures == 0
+
+
 def test_a_number_that_lies_over_ranks_is_not_read_at_its_address(
     probe: Probe, receiver: Receiver, mesh: DeviceMesh
 ) -> None:

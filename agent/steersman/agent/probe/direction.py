@@ -6,12 +6,13 @@ Every tenth step and the one before it. What is summed on an accelerator is read
 from __future__ import annotations
 
 import random
-from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch._utils import _flatten_dense_tensors
 
 from .norm import Flat
+from .placement import WHOLE, held, lies_over_ranks, place_of
 from .ring import HostRing, Slot, peek
 
 # Scalars looked at: all of a model that has no more, else pieces that together have as many.
@@ -19,6 +20,8 @@ _MOST = 1 << 17
 _PIECES = 32
 # An optimizer of more groups than these has one direction only.
 _MOST_GROUPS = 8
+# Each way in which parameters lie over ranks takes six columns of a row.
+_MOST_PLACES = 4
 # The classes that step from gradients the plain way: of others nobody knows what a change of weights means.
 _PLAIN = (
     "SGD", "RMSprop", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "Adafactor", "Muon",
@@ -33,6 +36,8 @@ class Sums(NamedTuple):
     share: float
     groups: Tuple[int, ...] = ()
     """The groups of which three more each are there: <g',du>, |g'|² and |du|²."""
+    places: Tuple[str, ...] = ()
+    """Placements, where these are of a rank's part: then all sums are there for each of them, one after the other."""
 
     def read(self) -> Tuple[float, ...]:
         """The numbers, once they have arrived; gives the room back."""
@@ -69,8 +74,11 @@ class Direction:
     `weight_norm` are estimates, those of the pieces scaled up by the root of their share. Memory for two copies of what
     is looked at is all it takes, kept from sample to sample where it is the host's.
 
-    An optimizer of two to eight groups has the cosine of each besides; of a large model not of those of which there is
-    less than a piece.
+    Of parameters that lie over ranks each rank looks at what it holds, and nobody asks another: its sums, one for each
+    way in which parameters lie, are parts of those of the job.
+
+    An optimizer of two to eight groups has the cosine of each besides, unless it lies over ranks; of a large model not
+    of those of which there is less than a piece.
 
     Args:
         ring: brings results to the host.
@@ -82,6 +90,10 @@ class Direction:
         self._whole = True
         self._share = 1.0
         self._sign = 1.0
+        self.places: Tuple[str, ...] = ()
+        """Over which ranks the parameters lie, by name; none where they do not."""
+        self._where: Dict[Any, Optional[str]] = {}
+        self._order: Dict[int, int] = {}
         self._pieces: List[Piece] = []
         self._runs: List[Run] = []
         self._params: List[torch.Tensor] = []
@@ -105,25 +117,64 @@ class Direction:
         self._key = key
         self.forget()
         params = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
-        plain = all(
+        known = self._look_where(params)
+        params.sort(key=self._rank)
+        with torch.no_grad():
+            parts = [held(p) for p in params]
+        plain = known and all(
             type(p) in (torch.Tensor, torch.nn.Parameter) and p.is_floating_point() and p.layout == torch.strided
-            for p in params
+            for p in parts
         )
         signs = {-1.0 if group.get("maximize") else 1.0 for group in optimizer.param_groups}
         self.known = (
             plain
             and len(signs) == 1
-            and len({(p.device, p.dtype) for p in params}) == 1
+            and len({(p.device, p.dtype) for p in parts}) == 1
             and plain_class(optimizer) in _PLAIN
         )
         if self.known:
             self._sign = signs.pop()
-            total = sum(p.numel() for p in params)
+            total = sum(p.numel() for p in parts)
             self._whole = total <= _MOST
-            self._pieces = [] if self._whole else pieces(params)
+            self._pieces = [] if self._whole else pieces(params, [p.numel() for p in parts])
             self._share = 1.0 if self._whole else sum(stop - start for _, start, stop in self._pieces) / total
             self._runs = [] if self._whole else runs(optimizer, self._pieces)
         return self.known
+
+    def _look_where(self, params: Sequence[Any]) -> bool:
+        """Take in over which ranks the parameters lie; whether what they hold can be added up."""
+        self.places, self._order = (), {}
+        if not any(map(lies_over_ranks, params)):
+            return True
+        found = [self._place(p) for p in params]
+        self.places = tuple(sorted({place for place in found if place is not None}))
+        if None in found or len(self.places) > _MOST_PLACES:
+            return False
+        self._order = {id(p): self.places.index(place) for p, place in zip(params, found) if place is not None}
+        return True
+
+    def _place(self, tensor: Any) -> Optional[str]:
+        if not lies_over_ranks(tensor):
+            return WHOLE
+        kind = (tensor.device_mesh, tensor.placements)
+        if kind not in self._where:
+            self._where[kind] = place_of(*kind)
+        return self._where[kind]
+
+    def _rank(self, param: Any) -> int:
+        return self._order.get(id(param), 0)
+
+    def _cuts(self) -> List[slice]:
+        """Where in what is looked at stands what lies by each placement."""
+        sizes = [0] * len(self.places)
+        if self._whole:
+            for param in self._params:
+                sizes[self._rank(param)] += held(param).numel()
+        else:
+            for param, start, stop in self._pieces:
+                sizes[self._rank(param)] += stop - start
+        ends = [sum(sizes[: at + 1]) for at in range(len(sizes))]
+        return [slice(end - size, end) for end, size in zip(ends, sizes)]
 
     def watch(self, optimizer: Any, flat: Optional[torch.Tensor], square: float) -> None:
         """Before a step: keep its gradients and the weights.
@@ -152,6 +203,10 @@ class Direction:
         update = torch.sub(weights, before, out=before)
         self._update = update
         self.watched = True
+        if self.places:
+            ours = [(gradient[cut], update[cut], weights[cut]) for cut in self._cuts()]
+            self._lengths = tuple([torch.dot(one, one) for _, u, w in ours for one in (u, w)])
+            return self._bring_parts([x for g, u, _ in ours for x in (self._dot(g, u), torch.dot(g, g))], wanted)
         self._lengths = (torch.dot(update, update), torch.dot(weights, weights))
         return self._bring(gradient, update, self._square) if wanted else None
 
@@ -172,14 +227,17 @@ class Direction:
         if gradient is None or gradient.dtype != update.dtype or gradient.numel() != update.numel():
             return None
         known = square if gradient is flat else None
+        if self.places:
+            lengths = [self._lengths[at : at + 2] for at in range(0, len(self._lengths), 2)]
+            ours = [(gradient[cut], update[cut], *two) for cut, two in zip(self._cuts(), lengths)]
+            return self._bring_parts([x for g, u, *two in ours for x in (self._dot(g, u), torch.dot(g, g), *two)])
         if not 2 <= len(self._key) <= _MOST_GROUPS:
             return self._bring(gradient, update, known, *self._lengths)
         places = whole_runs(optimizer) if self._whole else self._runs
         found: List[torch.Tensor] = []
         for _, start, stop in places:
             one, other = gradient[start:stop], update[start:stop]
-            product = torch.dot(one, other)
-            found += (product if self._sign > 0 else -product, torch.dot(one, one), torch.dot(other, other))
+            found += (self._dot(one, other), torch.dot(one, one), torch.dot(other, other))
         sums = self._bring(gradient, update, known, *self._lengths, *found)
         return None if sums is None else sums._replace(groups=tuple(place.group for place in places))
 
@@ -199,12 +257,15 @@ class Direction:
         self._key = ()
 
     def _with_gradient(self, optimizer: Any) -> List[torch.Tensor]:
-        return [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        found = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if self.places:
+            found.sort(key=self._rank)
+        return found
 
     def _gradients(self, flat: Optional[torch.Tensor]) -> Optional[torch.Tensor]:
         found: List[torch.Tensor] = []
         if self._whole:
-            if flat is not None:
+            if flat is not None and not self.places:
                 return flat
             found = [p.grad for p in self._params if p.grad is not None]
         else:
@@ -213,6 +274,11 @@ class Direction:
                 if gradient is None:
                     return None
                 found.append(gradient)
+        if self.places:
+            of = self._params if self._whole else [param for param, _, _ in self._pieces]
+            if any(self._place(g) != self.places[self._rank(param)] for g, param in zip(found, of)):
+                return None
+            found = [held(g) for g in found]
         if not found or any(g.layout != torch.strided for g in found):
             return None
         if self._whole:
@@ -222,8 +288,8 @@ class Direction:
     def _weights(self, place: int) -> Optional[torch.Tensor]:
         """The weights that are looked at, copied; before the step at place 0, after it at place 1."""
         if not self._whole:
-            return _one([param.reshape(-1)[start:stop] for param, start, stop in self._pieces])
-        params = self._params
+            return _one([held(param).reshape(-1)[start:stop] for param, start, stop in self._pieces])
+        params = [held(p) for p in self._params] if self.places else self._params
         if params[0].is_cpu and params[0].dtype in (torch.float32, torch.float64):
             if place == 0 and (self._room is None or not self._room[0].fill(params)):
                 self._room = (Flat(params), Flat(params))
@@ -238,14 +304,24 @@ class Direction:
     def _bring(
         self, gradient: torch.Tensor, update: torch.Tensor, square: Optional[float], *more: torch.Tensor
     ) -> Optional[Sums]:
-        product = torch.dot(gradient, update)
-        if self._sign < 0:
-            product = -product
+        product = self._dot(gradient, update)
         known = torch.dot(gradient, gradient) if square is None else square
         if isinstance(known, torch.Tensor) and not product.is_cpu:
             return Sums(None, self._ring.put(torch.stack((product, known, *more))), self._share)
         numbers = [number for number in map(peek, (product, known, *more)) if number is not None]
         return Sums(tuple(numbers), None, self._share) if len(numbers) == len(more) + 2 else None
+
+    def _bring_parts(self, sums: Sequence[torch.Tensor], wanted: bool = True) -> Optional[Sums]:
+        if not wanted:
+            return None
+        if not sums[0].is_cpu:
+            return Sums(None, self._ring.put(torch.stack(list(sums))), self._share, places=self.places)
+        numbers = tuple([number for number in map(peek, sums) if number is not None])
+        return Sums(numbers, None, self._share, places=self.places) if len(numbers) == len(sums) else None
+
+    def _dot(self, gradient: torch.Tensor, update: torch.Tensor) -> torch.Tensor:
+        product = torch.dot(gradient, update)
+        return product if self._sign > 0 else -product
 
 
 def _one(tensors: List[torch.Tensor]) -> torch.Tensor:
@@ -253,25 +329,30 @@ def _one(tensors: List[torch.Tensor]) -> torch.Tensor:
     return flat.float() if flat.dtype in (torch.float16, torch.bfloat16) else flat
 
 
-def pieces(params: Sequence[torch.Tensor]) -> List[Piece]:
-    """Runs of scalars at places drawn once, each place among all scalars as likely as any other."""
+def pieces(params: Sequence[torch.Tensor], sizes: Sequence[int]) -> List[Piece]:
+    """Runs of scalars at places drawn once, each place among all scalars as likely as any other.
+
+    Args:
+        params: the parameters.
+        sizes: how many scalars of each are here.
+    """
     # Our own generator: the job's must not move.
     draw = random.Random(0)
-    total = sum(p.numel() for p in params)
+    total = sum(sizes)
     length = _MOST // _PIECES
     found: List[Piece] = []
     taken = set()
     # One place in each of as many equal parts, so that pieces are spread over the whole model.
     for part in range(_PIECES):
         place = int((part + draw.random()) * total / _PIECES)
-        for param in params:
-            if place < param.numel():
-                start = max(0, min(place, param.numel() - length))
+        for param, size in zip(params, sizes):
+            if place < size:
+                start = max(0, min(place, size - length))
                 if (id(param), start) not in taken:
                     taken.add((id(param), start))
-                    found.append(Piece(param, start, min(start + length, param.numel())))
+                    found.append(Piece(param, start, min(start + length, size)))
                 break
-            place -= param.numel()
+            place -= size
     return found
 
 

@@ -16,7 +16,7 @@ from .overlay import Overlay
 from .provenance import Inquiry
 from .ring import HostRing, Number
 from .rounds import DIRECTION, NORM, Rounds
-from .rows import GRAD_NORM, Row, Rows
+from .rows import DIRECTION_PARTS, GRAD_NORM, PROMISE_PARTS, Row, Rows
 from .seen import Seen
 
 _now = time.perf_counter_ns
@@ -175,7 +175,8 @@ class Gradients(Rounds):
         self._kind |= DIRECTION
         # What a round changed in several steps of one optimizer is not put together.
         several = self._kept or self._again > 0
-        if several or optimizer.__dict__.get("grad_scale") is not None or not direction.look(optimizer):
+        known = not several and optimizer.__dict__.get("grad_scale") is None and direction.look(optimizer)
+        if not known or (direction.places and seen.shards.mixed):
             direction.forget()
             return
         training = _is_grad_enabled()
@@ -186,6 +187,8 @@ class Gradients(Rounds):
                     row.sums = direction.compare(optimizer, flat, seen.norm.square)
                     if row.sums is not None:
                         row.wait(row.sums.slot)
+                        if row.sums.places:
+                            row.parts = self._rows.part_columns(DIRECTION_PARTS, row.sums.places)
                         if row.sums.groups:
                             row.cosines = self._rows.cosine_columns(seen.number, row.sums.groups)
                 else:
@@ -225,12 +228,16 @@ class Gradients(Rounds):
         training = _is_grad_enabled()
         try:
             _set_grad_enabled(False)
-            gain = seen.direction.after(row is not None and row.gain is None)
+            # What is promised by the steps of a part is no part of it whose whole anybody could tell.
+            whole = seen.shards.apart is None
+            gain = seen.direction.after(whole and row is not None and row.gain is None)
         finally:
             _set_grad_enabled(training)
         if gain is not None and row is not None:
             row.gain = gain
             row.wait(gain.slot)
+            if gain.places:
+                row.promised = self._rows.part_columns(PROMISE_PARTS, gain.places)
         self._measured += _now() - began
 
 

@@ -100,6 +100,11 @@ def name_of(ranks: Sequence[int]) -> Optional[str]:
     return ".".join(f"{size}x{stride}" for size, stride in shape) or WHOLE
 
 
+def held(tensor: Any) -> Any:
+    """What this rank holds of a tensor; without gradients, for that of a DTensor would be traced else."""
+    return tensor.to_local() if lies_over_ranks(tensor) else tensor
+
+
 def lies_over_ranks(tensor: Any) -> bool:
     """Whether it is a DTensor."""
     # By what it offers: its module has moved, and importing it for a look would cost a job that has none.

@@ -28,6 +28,10 @@ _FIXED = (
     ("weight_norm", ""),
     ("predicted_decrease", ""),
 )
+DIRECTION_PARTS = ("direction_dot", "direction_grad", "direction_update", "direction_weight")
+"""What one rank holds of <g',du>, |g'|², |du|² and |w|², by `NAME/PLACEMENT`."""
+PROMISE_PARTS = ("promise_dot", "promise_grad")
+"""The same of <g,du> and |g|²."""
 _ROW, _VERSION = packet.ROW, packet.VERSION
 # Room for validation sets is kept free: a column each, of the 64 that a row may have.
 _LAST_LR = 56
@@ -52,6 +56,8 @@ class Row:
     sums: Optional[Sums] = None
     cosines: Sequence[int] = ()  # columns of the groups that the sums tell of, -1 where there is no room
     gain: Optional[Sums] = None
+    parts: Sequence[int] = ()  # columns of the sums, where they are parts of the job's; none where there is no room
+    promised: Sequence[int] = ()
     event: Any = None
     waits: List[Slot]
     late: Tuple[Tuple[int, Slot, int], ...] = ()
@@ -185,6 +191,10 @@ class Row:
         found = sums.read()
         if len(found) < 4:
             return
+        if sums.places:
+            # Where values were clipped only the lengths are told.
+            self._set_parts(self.parts, found, sums.share, lambda at: not self.cut or at % 4 >= 2)
+            return
         dot, gradient, update, weight = found[:4]
         if not self.cut:
             self._set_cosine(COSINE, dot, gradient, update)
@@ -201,9 +211,21 @@ class Row:
         if column >= 0 and size > 0 and math.isfinite(size) and math.isfinite(dot):
             self.set(column, max(-1.0, min(1.0, -dot / size)))
 
+    def _set_parts(
+        self, columns: Sequence[int], sums: Sequence[float], share: float, told: Callable[[int], bool]
+    ) -> None:
+        if all(map(math.isfinite, sums)):
+            for at, (column, value) in enumerate(zip(columns, sums)):
+                if told(at):
+                    self.set(column, value / share)
+
     def _read_gain(self, gain: Sums) -> None:
         found = gain.read()
-        if len(found) != 2 or self.cut or self.lost or self.partly:
+        if len(found) < 2 or self.cut or self.lost or self.partly:
+            return
+        if gain.places:
+            # Of pieces it is not known how much a clip took from all.
+            self._set_parts(self.promised, found, gain.share, lambda at: gain.share == 1.0 or at % 2 == 0)
             return
         promised = found[0] / gain.share
         # The job may have clipped: the loss falls along the gradient as it was, not as it was cut.
@@ -254,6 +276,12 @@ class Rows:
         return [
             self.column(name, "1") if name in self._index or len(self._columns) < _LAST_LR else -1 for name in names
         ]
+
+    def part_columns(self, names: Sequence[str], places: Sequence[str]) -> List[int]:
+        """The columns of sums over what a rank holds, place by place; none where a row has no room for all."""
+        wanted = [f"{name}/{place}" for place in places for name in names]
+        new = [name for name in wanted if name not in self._index]
+        return [self.column(name, "1") for name in wanted] if len(self._columns) + len(new) <= _LAST_LR else []
 
     def _cut(self, optimizer: int, groups: int) -> None:
         """The last so many groups of an optimizer have no column: said again where they have become twice as many."""

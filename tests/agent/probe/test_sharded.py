@@ -292,7 +292,7 @@ def test_of_a_large_part_pieces_stand_for_all_of_it(probe: Probe, receiver: Rece
         param(torch.ones(300_000), mesh, Shard(0), Shard(0)),
         param(torch.ones(90_000), mesh["inner"], Shard(0)),
     )
-    optimizer = torch.optim.SGD([other, one], lr=0.1)
+    optimizer = torch.optim.SGD([one, other], lr=0.1)
     for _ in range(11):
         grad(one, 1.0)
         grad(other, 1.0)

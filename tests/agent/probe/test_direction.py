@@ -259,3 +259,15 @@ def test_a_parameter_that_is_used_now_and_then_is_no_failure(probe: Any, receive
     steps = [row["step"] for row in receiver.take().rows if "hypergrad_cos" in row]
     assert steps == [30, 40]
     assert probe.failures == 0
+
+
+def test_a_job_that_is_under_way_is_looked_at_at_the_same_steps_on_every_rank(
+    start: Any, receiver: Any, job: Any
+) -> None:
+    work = job(OPTIMIZERS["adamw"])
+    for _ in range(13):
+        work.step()
+    start()
+    for _ in range(20):
+        work.step()
+    assert [row["step"] for row in receiver.take().rows if "hypergrad_cos" in row] == [20, 30]

@@ -303,7 +303,9 @@ def test_of_a_large_part_pieces_stand_for_all_of_it(probe: Probe, receiver: Rece
     found = directions(rows[10])
     assert found["direction_update/4x1"] == pytest.approx(300_000 * 0.01, rel=0.1)
     assert found["direction_update/2x1"] == pytest.approx(90_000 * 0.04, rel=0.3)
-    assert found["direction_update/4x1"] / 0.01 + found["direction_update/2x1"] / 0.04 == pytest.approx(390_000, rel=1e-3)
+    assert found["direction_update/4x1"] / 0.01 + found["direction_update/2x1"] / 0.04 == pytest.approx(
+        390_000, rel=1e-3
+    )
 
 
 def test_after_clipped_values_only_the_lengths_are_told(probe: Probe, receiver: Receiver, mesh: DeviceMesh) -> None:

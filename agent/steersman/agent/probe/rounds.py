@@ -106,6 +106,8 @@ class Rounds:
         self.met += 1
         if self.step < 0:
             self._count_on(optimizer)
+            # Every tenth step is then the same one on all ranks.
+            seen.count = self._first
         for number, other in enumerate(self.stepping):
             if other.ref() is None:
                 seen.number = number

@@ -54,8 +54,8 @@ def test_the_norm_of_shards_is_put_together_under_run_and_unknown_after_an_attac
     check_rank(trial, run, "run", 1, norm=False)
     for rank in (0, 1):
         check_rank(trial, attached, "attach", rank, norm=False)
-    assert "grad_norm" in run.names()
-    assert "grad_norm" not in attached.names()
+    assert {"grad_norm", "hypergrad_cos"} <= run.names()
+    assert not {"grad_norm", "hypergrad_cos"} & attached.names()
     assert attached.detail().job.grad_norm is None
 
 
@@ -77,6 +77,7 @@ def test_the_norm_of_shards_is_put_together_after_an_attachment_where_the_optimi
     assert min(found) + firsts[0] in (begun, begun + 1)
     assert len(found) > 5
     assert list(found.values()) == pytest.approx([own[firsts[0] + step] for step in found], rel=1e-5)
+    assert "hypergrad_cos" in attached.names()
 
 
 def test_hugging_faces_trainer_on_two_ranks(harbour: Stack) -> None:

@@ -90,6 +90,46 @@ def test_a_step_of_another_thread_is_waited_for() -> None:
     assert Optimizer._optimizer_step_code is ORIGINAL
 
 
+@pytest.mark.parametrize("folder", ["jürgen", "long" * 150])
+def test_a_step_is_known_wherever_torch_lies(folder: str) -> None:
+    """Its name is written in ASCII then, and cut off after some hundred letters."""
+    inside, go_on = threading.Event(), threading.Event()
+    code = compile("def wrapper(wait):\n    wait()\n", f"/{folder}/torch/optim/optimizer.py", "exec")
+    found: dict[str, Any] = {}
+    exec(code, found)
+
+    def hold() -> None:
+        inside.set()
+        go_on.wait(60)
+
+    thread = threading.Thread(target=found["wrapper"], args=(hold,))
+    thread.start()
+    assert inside.wait(60)
+    assert stepping()
+    go_on.set()
+    thread.join()
+    assert not stepping()
+
+
+def test_where_not_all_can_be_seen_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    optimizer, done = made(), []
+    one = Outside(lambda: done.append(1))
+    look = Stacks.__init__
+
+    def cut(self: Stacks) -> None:
+        look(self)
+        self.whole = False
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Stacks, "__init__", cut)
+        assert not one.begin()
+        optimizer.step()
+        assert done == []
+    optimizer.step()
+    assert done == [1]
+    assert Optimizer._optimizer_step_code is ORIGINAL
+
+
 def test_what_somebody_else_put_there_meanwhile_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     optimizer = made()
     done: list[int] = []

@@ -69,21 +69,24 @@ def of(worker: Worker) -> Running:
 
 
 def test_every_thread_has_its_paragraph_and_is_not_hindered(worker: Worker) -> None:
-    looked = stacks.Stacks()
-    looked.close()
-    mine = [text for text in looked.threads if text.startswith("Current")]
+    found = looks()
+    mine = [text for text in found if text.startswith("Current")]
     assert len(mine) == 1
     assert "in test_every_thread_has_its_paragraph_and_is_not_hindered" in mine[0]
-    assert [text for text in looked.threads if "in a_function_of_its_own" in text and text not in mine]
+    assert [text for text in found if "in a_function_of_its_own" in text and text not in mine]
     assert {threading.get_ident(), worker.ident} <= stacks.threads()
     worker.leave_the_function()
     assert "in a_function_of_its_own" not in str(looks())
 
 
+def looked() -> stacks.Stacks:
+    found = stacks.Stacks()
+    found.close()
+    return found
+
+
 def looks() -> list[str]:
-    looked = stacks.Stacks()
-    looked.close()
-    return looked.threads
+    return looked().threads
 
 
 def test_looking_leaves_no_file_open() -> None:
@@ -99,13 +102,38 @@ def test_without_a_file_of_memory_one_of_the_disk_does(monkeypatch: pytest.Monke
 
 
 def test_where_nobody_can_look_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: Any) -> int:
-        raise OSError(24, "Too many open files")
-
-    monkeypatch.setattr(os, "ftruncate", full)
+    monkeypatch.setattr(os, "write", lambda *_: 4096)  # a disk, or a memory, that is full
     before = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
-    assert stacks.threads() == set()
+    with pytest.raises(OSError, match="no room"):
+        stacks.Stacks()
+    assert threading.get_ident() in stacks.threads()
     assert (len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0) == before
+
+
+@pytest.mark.parametrize(("others", "depth"), [(120, 0), (1, 120)])
+def test_what_is_cut_off_is_not_passed_off_as_all(others: int, depth: int) -> None:
+    assert looked().whole
+    go_on, there = threading.Event(), threading.Semaphore(0)
+
+    def stand(deep: int) -> None:
+        if deep:
+            stand(deep - 1)
+        else:
+            there.release()
+            go_on.wait(60)
+
+    threads = [threading.Thread(target=stand, args=(depth,)) for _ in range(others)]
+    for thread in threads:
+        thread.start()
+    for _ in threads:
+        assert there.acquire(timeout=60)
+    try:
+        assert not looked().whole
+        assert {thread.ident for thread in threads} | {threading.get_ident()} <= stacks.threads()
+    finally:
+        go_on.set()
+        for thread in threads:
+            thread.join(60)
 
 
 def test_the_step_of_another_thread_is_alive_until_it_is_left(worker: Worker) -> None:
@@ -113,6 +141,12 @@ def test_the_step_of_another_thread_is_alive_until_it_is_left(worker: Worker) ->
     assert step.alive()
     worker.leave_the_function()
     assert worker.thread.is_alive()
+    assert not step.alive()
+
+
+def test_a_step_that_its_thread_has_just_ended_is_over(worker: Worker) -> None:
+    step = of(worker)
+    step.frame = None
     assert not step.alive()
 
 

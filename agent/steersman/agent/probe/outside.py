@@ -71,7 +71,7 @@ class Outside:
 
 
 def stepping(stacks: Stacks, besides: Any = None) -> bool:
-    """Whether any thread is inside torch's wrapper around an optimizer's step.
+    """Whether any thread is inside torch's wrapper around an optimizer's step, or may be, for all that could be seen.
 
     Args:
         stacks: those of all threads, just taken.
@@ -82,7 +82,8 @@ def stepping(stacks: Stacks, besides: Any = None) -> bool:
         if frame is not besides and _is_step(frame.f_code):
             return True
         frame = frame.f_back
-    return any(_LINE.search(stack) for stack in stacks.threads if not stack.startswith("Current"))
+    others = [stack for stack in stacks.threads if not stack.startswith("Current")]
+    return not stacks.whole or any(map(_LINE.search, others))
 
 
 def _look() -> Optional[Stacks]:
@@ -109,7 +110,8 @@ def _wrapper() -> Any:
 
 
 _CODE: Any = _wrapper()
-_LINE = re.compile(rf'File "{re.escape(_CODE.co_filename)}", line \S+ in {re.escape(_CODE.co_name)}$', re.MULTILINE)
+# By the end of the file's name, for the rest may be written otherwise or be too long to be written whole.
+_LINE = re.compile(r'File ".*(?:optimizer\.py|\.\.\.)"?, line \S+ in wrapper$', re.MULTILINE)
 
 
 def _is_step(code: Any) -> bool:

@@ -36,11 +36,14 @@ class Running:
 
         torch runs no post-hook after an exception, so this is what tells a nested step from one that never ended.
         """
+        mine = self.frame
+        if mine is None:
+            return False  # its thread has just ended it
         if self.thread != threading.get_ident():
-            return _at_work(self.frame, self.thread)
+            return _at_work(mine, self.thread)
         frame: Any = sys._getframe(1)
         while frame is not None:
-            if frame is self.frame:
+            if frame is mine:
                 return True
             frame = frame.f_back
         return False

@@ -14,41 +14,43 @@ import mmap
 import os
 import re
 import tempfile
+import threading
 from typing import List, Set
 
-_MOST = 1 << 22  # bytes; nothing is taken of them before it is written on
+_MOST = 1 << 20  # bytes; a hundred threads of a hundred frames have fewer
 _HEAD = re.compile(r"(?:Current thread|Thread) 0x([0-9a-fA-F]+)")
+_CUT = ("...", "  ...")
 
 
 class Stacks:
-    """The stacks of all threads at one moment; the moment is over when the object has been made, or later by `close`.
-
-    Nothing between the look and the end of `__init__` gives up the interpreter by itself; `close` does.
+    """The stacks of all threads at one moment. From the look on nothing gives up the interpreter by itself but `close`.
 
     Attributes:
-        threads: a paragraph for each, its frames innermost first; that of the calling thread begins with "Current". A
-            hundred at most and their hundred innermost frames, for that is where `faulthandler` ends.
+        threads: a paragraph for each, its frames innermost first; that of the calling thread begins with "Current".
+        whole: whether that is all. `faulthandler` ends after a hundred threads, the oldest being left out, and after
+            the hundred innermost frames of each.
 
     Raises:
         OSError: no file could be made for it.
     """
 
     def __init__(self) -> None:
-        # Not a pipe: it might be full, and whoever empties it could not run.
-        if hasattr(os, "memfd_create"):
-            self._number = os.memfd_create("steersman-stacks")
-        else:
-            with tempfile.TemporaryFile() as file:
-                self._number = os.dup(file.fileno())
+        self._number = _file()
         try:
-            os.ftruncate(self._number, _MOST)
+            # All of it is written beforehand: a page that cannot be had when it is looked at ends the process.
+            if os.write(self._number, bytes(_MOST)) < _MOST:
+                raise OSError("no room for the stacks of all threads")
+            os.lseek(self._number, 0, os.SEEK_SET)
             self._text = mmap.mmap(self._number, _MOST)
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
             os.close(self._number)
-            raise
+            raise OSError(str(error)) from error
         faulthandler.dump_traceback(self._number, all_threads=True)
-        text = self._text[: max(self._text.find(b"\0"), 0)]
-        self.threads: List[str] = text.decode("utf-8", "backslashreplace").split("\n\n")
+        end = self._text.find(b"\0")
+        text = self._text[:end] if end >= 0 else self._text[:]
+        lines = text.decode("ascii", "replace").splitlines()
+        self.threads: List[str] = "\n".join(lines).split("\n\n")
+        self.whole = not any(line in _CUT for line in lines) and any(t.startswith("Current") for t in self.threads)
 
     def close(self) -> None:
         """Give the file back."""
@@ -56,11 +58,22 @@ class Stacks:
         os.close(self._number)
 
 
+def _file() -> int:
+    # Not a pipe: it might be full, and whoever empties it could not run.
+    try:
+        return os.memfd_create("steersman-stacks")
+    except (AttributeError, OSError):
+        with tempfile.TemporaryFile() as file:
+            return os.dup(file.fileno())
+
+
 def threads() -> Set[int]:
-    """The threads that run Python, by `threading.get_ident`; none where no file could be made to look."""
+    """The threads that run Python, by `threading.get_ident`."""
+    # Its own way of asking takes a lock, which whoever we interrupted may hold.
+    found = set(getattr(threading, "_active", ()))
     try:
         stacks = Stacks()
     except OSError:
-        return set()
+        return found
     stacks.close()
-    return {int(head.group(1), 16) for head in map(_HEAD.match, stacks.threads) if head}
+    return found | {int(head.group(1), 16) for head in map(_HEAD.match, stacks.threads) if head}

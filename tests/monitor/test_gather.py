@@ -20,6 +20,7 @@ from tests.monitor.agent_in_test import AgentInTest, batch, until
 from steersman.monitor import gather
 from steersman.monitor.daemon import Daemon
 from steersman.monitor.gather import PATIENCE_S, UNHEARD_S, Gathering, Ready
+from steersman.monitor.wholenorm import UNKNOWN
 from steersman.rules.samples import Column, Samples
 
 PART = "grad_square/2x1"
@@ -160,6 +161,35 @@ def test_memory_is_bounded_whoever_lags(monkeypatch: pytest.MonkeyPatch) -> None
     assert ahead.out == [(step, 5.0 if step < 40 else None) for step in range(1000)]
     assert set(ahead.gathering._kept.values()) == {0}
     assert not ahead.gathering._parts
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_where_the_norm_is_unknown_the_direction_is_waited_for_all_the_same(order: tuple[int, int]) -> None:
+    lead = Lead()
+    sums = {"direction_dot/2x1": -1.0, "direction_grad/2x1": 2.0, "direction_update/2x1": 0.5}
+    told: list[Samples] = []
+    for rank in order:
+        samples = rows(0, 1, 1.0, UNKNOWN, **sums)
+        places = lead.gathering.note(rank, samples, 2)
+        if rank == 0:
+            lead.gathering.hold(Ready(1, samples, 0), places, 0.0)
+        told += [ready.samples for ready in lead.gathering.release(2, 0.0)]
+    assert [samples.columns["hypergrad_cos"].values.tolist() for samples in told] == [[1.0]]
+
+
+def test_a_rank_s_own_direction_stands_where_it_is_no_sum_of_parts() -> None:
+    lead = Lead()
+    there, absent = np.array([False, True]), np.array([True, False])
+    sums = {"direction_dot/2x1": -1.0, "direction_grad/2x1": 2.0, "direction_update/2x1": 0.5}
+    columns = {name: Column(np.full(2, value), there) for name, value in sums.items()}
+    samples = Samples(
+        np.arange(2), np.zeros(2), {**columns, "hypergrad_cos": Column(np.array([0.3, 0.0]), absent, "1")}
+    )
+    lead.gathering.hold(Ready(1, samples, 0), lead.gathering.note(0, samples, 2), 0.0)
+    lead.gathering.note(1, samples, 2)
+    (ready,) = lead.gathering.release(2, 0.0)
+    assert ready.samples.columns["hypergrad_cos"].values.tolist() == [0.3, 1.0]
+    assert ready.samples.columns["hypergrad_cos"].present.all()
 
 
 @st.composite

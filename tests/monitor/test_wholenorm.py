@@ -241,3 +241,23 @@ def test_what_is_not_finite_is_no_direction() -> None:
     assert whole_direction(parts, 2, None) == {}
     zero = {rank: {f"{prefix}2x1": 0.0 for prefix in DIRECTION} for rank in range(2)}
     assert whole_direction(zero, 2, None) == {"update_norm": 0.0, "weight_norm": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("beside", "expected"),
+    [
+        ({}, 3.0),  # the job had clipped to a third
+        ({"grad_square/2x1/2": 1.0}, 1.0),  # the norm is that of two optimizers
+        ({"grad_norm": 1.0}, 1.0),
+        ({"promise_grad/2x1": None}, 1.0),  # of pieces nobody knows
+        ({"promise_dot/whole": 0.0}, 1.0),
+        ({UNKNOWN: 1.0}, None),  # it may have clipped, by what has no norm
+    ],
+)
+def test_a_promise_is_made_whole_only_where_its_gradients_are_those_of_the_norm(
+    beside: dict[str, float | None], expected: float | None
+) -> None:
+    told = {"promise_dot/2x1": -0.5, "promise_grad/2x1": 2.0, **beside}
+    held = {name: value for name, value in told.items() if value is not None}
+    found = whole_direction({0: held, 1: held}, 2, 6.0).get("predicted_decrease")
+    assert found == (None if expected is None else pytest.approx(expected))

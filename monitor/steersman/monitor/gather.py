@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from steersman.monitor.wholenorm import OWN, PARTS, PREFIX, UNKNOWN, whole_direction, whole_norm
+from steersman.monitor.wholenorm import DIRECTION, OWN, PARTS, PREFIX, PROMISE, UNKNOWN, whole_direction, whole_norm
 from steersman.rules.samples import Bools, Column, Floats, Samples
+
+_OF_DIRECTION = (*DIRECTION, *PROMISE)
 
 Place = tuple[int, int]
 """How often a rank's steps have gone back, as when a job resumes, and a step: ranks agree on both."""
@@ -205,7 +207,8 @@ class Gathering:
     def _waits(self, place: Place, ranks: int, waited: float) -> bool:
         """Whether it is too early to say what the norm at a place is; whoever is waited for too long is missing."""
         there = self._parts.get(place, {})
-        if len(there) >= ranks or any(UNKNOWN in held for held in there.values()):
+        columns = {name for held in there.values() for name in held}
+        if len(there) >= ranks or (UNKNOWN in columns and not any(name.startswith(_OF_DIRECTION) for name in columns)):
             return False
         absent = [rank for rank in range(ranks) if rank not in there]
         late = [rank for rank in absent if self.places.get(rank, (0, -1)) < place]
@@ -257,8 +260,14 @@ def _column(name: str, wholes: list[Mapping[str, float]]) -> tuple[Floats, Bools
 
 def _with_direction(samples: Samples, wholes: list[Mapping[str, float]]) -> Samples:
     names = dict.fromkeys(name for whole in wholes for name in whole if name != OWN)
-    found = {name: Column(*_column(name, wholes), "1" if name == "hypergrad_cos" else "") for name in names}
-    columns = {**samples.columns, **found}
+    columns = dict(samples.columns)
+    for name in names:
+        values, known = _column(name, wholes)
+        own = samples.columns.get(name)
+        if own is not None:
+            # Of other rows, where it is no sum of parts, the rank's own.
+            values, known = np.where(known, values, own.values), known | own.present
+        columns[name] = Column(values, known, "1" if name == "hypergrad_cos" else "")
     return Samples(samples.steps, samples.times, columns) if names else samples
 
 

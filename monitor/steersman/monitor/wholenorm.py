@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 PREFIX = "grad_square/"
@@ -101,10 +101,20 @@ def whole_direction(parts: Mapping[int, Mapping[str, float]], ranks: int, norm: 
         found["update_norm"] = math.sqrt(update)
     if weight is not None and weight >= 0.0:
         found["weight_norm"] = math.sqrt(weight)
-    if promised is not None:
-        clipped = slope is not None and slope > 0.0 and norm is not None and math.isfinite(norm)
-        found["predicted_decrease"] = -promised * (norm / math.sqrt(slope) if clipped and norm and slope else 1.0)
+    columns = {column for held in parts.values() for column in held}
+    # Where the job clips by what has no norm, nobody knows how much the clip took from what was promised.
+    if promised is not None and UNKNOWN not in columns:
+        whole = slope is not None and slope > 0.0 and norm is not None and math.isfinite(norm)
+        same = _places(columns, PROMISE[0]) == _places(columns, PROMISE[1])
+        # The norm of several optimizers is not that of the gradients of one.
+        alone = OWN not in columns and not any(name.startswith(PREFIX) and name.count("/") > 1 for name in columns)
+        factor = norm / math.sqrt(slope) if whole and same and alone and norm is not None and slope else 1.0
+        found["predicted_decrease"] = -promised * factor
     return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def _places(columns: Iterable[str], prefix: str) -> set[str]:
+    return {name.removeprefix(prefix) for name in columns if name.startswith(prefix)}
 
 
 def _sum(prefix: str, parts: Mapping[int, Mapping[str, float]], ranks: int) -> float | None:

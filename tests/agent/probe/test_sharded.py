@@ -16,8 +16,9 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from steersman.agent.probe import packet
+from steersman.agent.probe.direction import Direction
 from steersman.agent.probe.probe import Probe
-from steersman.agent.probe.ring import peek
+from steersman.agent.probe.ring import HostRing, peek
 
 Said = Callable[[str], list[dict[str, Any]]]
 RANK, WORLD = 1, 4
@@ -306,6 +307,32 @@ def test_of_a_large_part_pieces_stand_for_all_of_it(probe: Probe, receiver: Rece
     assert found["direction_update/4x1"] / 0.01 + found["direction_update/2x1"] / 0.04 == pytest.approx(
         390_000, rel=1e-3
     )
+
+
+def test_what_ranks_hold_alike_they_look_at_alike_whatever_else_they_hold(mesh: DeviceMesh) -> None:
+    looked = []
+    for size in (150_000, 150_100, 10):
+        alike = param(torch.zeros(1000, 400), mesh, Replicate(), Replicate())
+        direction = Direction(HostRing())
+        assert direction.look(torch.optim.SGD([param(torch.zeros(size), mesh, Shard(0), Shard(0)), alike], lr=0.1))
+        looked.append([piece[1:] for piece in direction._pieces if piece.param is alike])
+    assert len(looked[0]) > 10
+    assert looked[0] == looked[1] == looked[2]
+
+
+def test_parameters_that_are_unfrozen_later_are_taken_in(probe: Probe, receiver: Receiver, mesh: DeviceMesh) -> None:
+    one, head = param(torch.ones(3), mesh, Shard(0), Shard(0)), torch.nn.Parameter(torch.ones(2), requires_grad=False)
+    optimizer = torch.optim.SGD([head, one], lr=0.1)
+    for number in range(31):
+        grad(one, 1.0)
+        if number >= 15:
+            head.requires_grad_(True)
+            grad(head, 1.0)
+        step(optimizer)
+    found = {
+        n: row["direction_update/whole"] for n, row in enumerate(receiver.take().rows) if "direction_dot/4x1" in row
+    }
+    assert found == {10: 0.0, 20: pytest.approx(0.02), 30: pytest.approx(0.02)}
 
 
 def test_after_clipped_values_only_the_lengths_are_told(probe: Probe, receiver: Receiver, mesh: DeviceMesh) -> None:

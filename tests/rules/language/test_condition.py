@@ -87,3 +87,4 @@ def test_a_feature_that_is_not_there_is_unknown() -> None:
     assert condition.evaluate({"b": 2.0}) is True
     assert condition.evaluate({"b": 0.0}) is None
     assert condition.evaluate({}) is None
+    assert Condition("known(d) || a > b").evaluate({"a": 2.0, "b": 1.0}) is True

@@ -62,3 +62,10 @@ def test_after_a_division_by_zero_each_is_looked_at() -> None:
 
 def test_of_no_conditions_none_holds() -> None:
     assert Sieve([]).may_hold({}) == []
+
+
+def test_behind_what_settles_it_a_division_by_zero_leaves_all_unknown() -> None:
+    condition = Condition("a > 1.0 || 1.0 / b > 1.0 || d > 1.0")
+    values: dict[str, Value] = {"a": 2.0, "b": 0.0, "d": None}
+    sieve = Sieve([condition])
+    assert not sieve.settles(0, sieve.may_hold(values))

@@ -38,6 +38,8 @@ class Sums(NamedTuple):
     """The groups of which three more each are there: <g',du>, |g'|² and |du|²."""
     places: Tuple[str, ...] = ()
     """Placements, where these are of a rank's part: then all sums are there for each of them, one after the other."""
+    shares: Tuple[float, ...] = ()
+    """Of what lies by each of them, the share that is looked at."""
 
     def read(self) -> Tuple[float, ...]:
         """The numbers, once they have arrived; gives the room back."""
@@ -94,6 +96,7 @@ class Direction:
         """Over which ranks the parameters lie, by name; none where they do not."""
         self._where: Dict[Any, Optional[str]] = {}
         self._order: Dict[int, int] = {}
+        self._shares: Tuple[float, ...] = ()
         self._pieces: List[Piece] = []
         self._runs: List[Run] = []
         self._params: List[torch.Tensor] = []
@@ -117,8 +120,7 @@ class Direction:
         self._key = key
         self.forget()
         params = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
-        known = self._look_where(params)
-        params.sort(key=self._rank)
+        known = self._look_where([p for group in optimizer.param_groups for p in group["params"]])
         with torch.no_grad():
             parts = [held(p) for p in params]
         plain = known and all(
@@ -134,15 +136,38 @@ class Direction:
         )
         if self.known:
             self._sign = signs.pop()
-            total = sum(p.numel() for p in parts)
+            sizes = [p.numel() for p in parts]
+            if self.places:
+                self._look_at_parts(params, sizes)
+                return True
+            total = sum(sizes)
             self._whole = total <= _MOST
-            self._pieces = [] if self._whole else pieces(params, [p.numel() for p in parts])
+            self._pieces = [] if self._whole else pieces(params, sizes)
             self._share = 1.0 if self._whole else sum(stop - start for _, start, stop in self._pieces) / total
             self._runs = [] if self._whole else runs(optimizer, self._pieces)
         return self.known
 
+    def _look_at_parts(self, params: Sequence[Any], sizes: Sequence[int]) -> None:
+        """Choose for each placement by itself: ranks that hold the same by one look at the same of it."""
+        found: List[Piece] = []
+        shares: List[float] = []
+        self._whole = True
+        for at, place in enumerate(self.places):
+            ours = [(p, size) for p, size in zip(params, sizes) if self._rank(p) == at]
+            total = sum([size for _, size in ours])
+            if total <= _MOST:
+                found += [Piece(p, 0, size) for p, size in ours]
+                shares.append(1.0)
+            else:
+                chosen = pieces([p for p, _ in ours], [size for _, size in ours], place)
+                found += chosen
+                shares.append(sum([stop - start for _, start, stop in chosen]) / total)
+                self._whole = False
+        self._pieces = [] if self._whole else found
+        self._shares = tuple(shares)
+
     def _look_where(self, params: Sequence[Any]) -> bool:
-        """Take in over which ranks the parameters lie; whether what they hold can be added up."""
+        """Take in over which ranks the parameters lie, frozen or not; whether what they hold can be added up."""
         self.places, self._order = (), {}
         if not any(map(lies_over_ranks, params)):
             return True
@@ -315,9 +340,9 @@ class Direction:
         if not wanted:
             return None
         if not sums[0].is_cpu:
-            return Sums(None, self._ring.put(torch.stack(list(sums))), self._share, places=self.places)
+            return Sums(None, self._ring.put(torch.stack(list(sums))), 1.0, (), self.places, self._shares)
         numbers = tuple([number for number in map(peek, sums) if number is not None])
-        return Sums(numbers, None, self._share, places=self.places) if len(numbers) == len(sums) else None
+        return Sums(numbers, None, 1.0, (), self.places, self._shares) if len(numbers) == len(sums) else None
 
     def _dot(self, gradient: torch.Tensor, update: torch.Tensor) -> torch.Tensor:
         product = torch.dot(gradient, update)
@@ -329,15 +354,16 @@ def _one(tensors: List[torch.Tensor]) -> torch.Tensor:
     return flat.float() if flat.dtype in (torch.float16, torch.bfloat16) else flat
 
 
-def pieces(params: Sequence[torch.Tensor], sizes: Sequence[int]) -> List[Piece]:
+def pieces(params: Sequence[torch.Tensor], sizes: Sequence[int], seed: Any = 0) -> List[Piece]:
     """Runs of scalars at places drawn once, each place among all scalars as likely as any other.
 
     Args:
         params: the parameters.
         sizes: how many scalars of each are here.
+        seed: what the places are drawn from.
     """
     # Our own generator: the job's must not move.
-    draw = random.Random(0)
+    draw = random.Random(seed)
     total = sum(sizes)
     length = _MOST // _PIECES
     found: List[Piece] = []

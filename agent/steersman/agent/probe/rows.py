@@ -70,7 +70,7 @@ class Row:
     clipped: Optional[Tuple[int, float]] = None  # column of the norm after clipping, and to what was clipped
     cut = False  # the values of its gradients were clipped, and nothing is said of where they point
     lost = False  # the norm of some of its gradients is unknown
-    partly = False  # some of its gradients were clipped, and some were not
+    partly = False  # its clip was of some of its gradients, or of others as well
     skipped: Optional[Slot] = None  # not zero: a scaler's step that was none
 
     def __init__(self, step: int, columns: int) -> None:
@@ -193,7 +193,7 @@ class Row:
             return
         if sums.places:
             # Where values were clipped only the lengths are told.
-            self._set_parts(self.parts, found, sums.share, lambda at: not self.cut or at % 4 >= 2)
+            self._set_parts(self.parts, found, sums.shares, "0011" if self.cut else "1111")
             return
         dot, gradient, update, weight = found[:4]
         if not self.cut:
@@ -211,13 +211,12 @@ class Row:
         if column >= 0 and size > 0 and math.isfinite(size) and math.isfinite(dot):
             self.set(column, max(-1.0, min(1.0, -dot / size)))
 
-    def _set_parts(
-        self, columns: Sequence[int], sums: Sequence[float], share: float, told: Callable[[int], bool]
-    ) -> None:
+    def _set_parts(self, columns: Sequence[int], sums: Sequence[float], shares: Sequence[float], told: str) -> None:
+        """Set what is told of a rank's part: of each placement as many sums as `told` is long, those with a 1 there."""
         if all(map(math.isfinite, sums)):
             for at, (column, value) in enumerate(zip(columns, sums)):
-                if told(at):
-                    self.set(column, value / share)
+                if told[at % len(told)] == "1":
+                    self.set(column, value / shares[at // len(told)])
 
     def _read_gain(self, gain: Sums) -> None:
         found = gain.read()
@@ -225,7 +224,7 @@ class Row:
             return
         if gain.places:
             # Of pieces it is not known how much a clip took from all.
-            self._set_parts(self.promised, found, gain.share, lambda at: gain.share == 1.0 or at % 2 == 0)
+            self._set_parts(self.promised, found, gain.shares, "11" if min(gain.shares) == 1.0 else "10")
             return
         promised = found[0] / gain.share
         # The job may have clipped: the loss falls along the gradient as it was, not as it was cut.

@@ -112,7 +112,7 @@ class BlockRing(Saved):
         dy /= dx
         dy.partition(dx.size // 2)
         slope = float(dy[dx.size // 2])
-        xm, ym = sum(xs) / take, sum(ys) / take
+        xm, ym = float(np.add.reduce(x)) / take, float(np.add.reduce(y)) / take
         x -= xm
         sxx = float(x @ x)
         ols = float(x @ y) / sxx

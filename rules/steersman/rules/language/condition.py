@@ -66,7 +66,7 @@ class Condition:
             return None if truth is None else bool(truth)
         except KeyError:
             # Not one of these is known; nothing else is wrong with it.
-            return self.evaluate({**dict.fromkeys(self.names), **values})
+            return self.evaluate({**dict.fromkeys(ex.reads(self.tree)), **values})
         except (ArithmeticError, TypeError):
             # A division by zero, or an overflow: nothing is known then.
             return None

@@ -105,6 +105,19 @@ def names(node: Node) -> list[str]:
     return list(found)
 
 
+def reads(node: Node) -> list[str]:
+    """All features that an expression looks at: those that it only asks about included, as often as it does.
+
+    >>> reads(parse("known(c) && c > 0.1"))
+    ['c', 'c']
+    """
+    if isinstance(node, Name | Known):
+        return [node.name]
+    if isinstance(node, Unary):
+        return reads(node.operand)
+    return [*reads(node.left), *reads(node.right)] if isinstance(node, Binary) else []
+
+
 def size(node: Node) -> int:
     """How many names, numbers and operators it has.
 

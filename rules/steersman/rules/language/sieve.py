@@ -28,12 +28,14 @@ class Sieve:
     """
 
     def __init__(self, conditions: Sequence[Condition]) -> None:
-        names = dict.fromkeys(name for condition in conditions for name in _names(condition.tree))
+        names = dict.fromkeys(name for condition in conditions for name in ex.reads(condition.tree))
         self._names = tuple(names)
         # Two names at least, for with one of them an itemgetter gives no tuple.
         self._get = itemgetter(*self._names) if len(self._names) > 1 else None
         truths = [_truth(condition.tree, True) for condition in conditions]
-        self._exact = frozenset(place for place, truth in enumerate(truths) if truth is not None)
+        # A division by zero leaves the whole unknown, also behind a part that settles it.
+        divided = [_has_division(condition.tree) for condition in conditions]
+        self._exact = frozenset(at for at, truth in enumerate(truths) if truth is not None and not divided[at])
         parts: list[ast.expr] = [truth or ast.Constant(True) for truth in truths]
         parameters = [ast.arg(name) for name in self._names]
         arguments = ast.arguments(posonlyargs=[], args=parameters, kwonlyargs=[], kw_defaults=[], defaults=[])
@@ -64,14 +66,6 @@ class Sieve:
             held: what `may_hold` returned.
         """
         return held is not self._every and place in self._exact
-
-
-def _names(node: ex.Node) -> list[str]:
-    if isinstance(node, ex.Name | ex.Known):
-        return [node.name]
-    if isinstance(node, ex.Unary):
-        return _names(node.operand)
-    return [*_names(node.left), *_names(node.right)] if isinstance(node, ex.Binary) else []
 
 
 def _truth(node: ex.Node, wanted: bool) -> ast.expr | None:
@@ -105,6 +99,12 @@ def _has_logic(node: ex.Node) -> bool:
     if isinstance(node, ex.Binary):
         return node.op in ("&&", "||") or _has_logic(node.left) or _has_logic(node.right)
     return False
+
+
+def _has_division(node: ex.Node) -> bool:
+    if isinstance(node, ex.Unary):
+        return _has_division(node.operand)
+    return isinstance(node, ex.Binary) and (node.op == "/" or _has_division(node.left) or _has_division(node.right))
 
 
 def _is_known(name: str) -> ast.expr:

@@ -70,7 +70,7 @@ def _file() -> int:
 def threads() -> Set[int]:
     """The threads that run Python, by `threading.get_ident`."""
     # Its own way of asking takes a lock, which whoever we interrupted may hold.
-    found = set(getattr(threading, "_active", ()))
+    found: Set[int] = set(getattr(threading, "_active", ()))
     try:
         stacks = Stacks()
     except OSError:

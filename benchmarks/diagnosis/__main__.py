@@ -68,7 +68,10 @@ def measure(parts: Sequence[str], processes: int, seeds: int, results: dict[str,
         elif name == "sweep":
             results[name] = sweep_part.report(pairs)
         elif name == "exam":
+            learned = results.get(name, {}).get("rows", {}).get(exam_part.LEARNED)
             results[name] = exam_part.measure(processes)
+            if learned is not None:
+                results[name]["rows"][exam_part.LEARNED] = learned
         elif name == "school":
             if "exam" not in results:
                 results["exam"] = exam_part.measure(processes)

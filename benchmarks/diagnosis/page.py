@@ -258,7 +258,7 @@ def _faults(entry: Entry) -> list[str]:
             *_head("run", "share", "rules"),
         ]
         for name, f in entry[half]["hard"].items():
-            rules = ", ".join(f"{r} ({n})" for r, n in sorted(f["rules"].items(), key=lambda item: -item[1]))
+            rules = ", ".join(f"{r} ({n})" for r, n in sorted(f["rules"].items(), key=lambda item: (-item[1], item[0])))
             lines.append(f"| {name} | {pct(f)} | {rules or '-'} |")
         lines += [
             "",

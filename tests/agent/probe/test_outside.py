@@ -130,6 +130,18 @@ def test_where_not_all_can_be_seen_it_waits(monkeypatch: pytest.MonkeyPatch) -> 
     assert Optimizer._optimizer_step_code is ORIGINAL
 
 
+def test_who_is_never_found_outside_pays_little_for_the_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Optimizer, "_optimizer_step_code", ORIGINAL)
+    optimizer, looks, now = made(), [], [0.0]
+    monkeypatch.setattr("steersman.agent.probe.outside._look", lambda: looks.append(now[0]))
+    monkeypatch.setattr("steersman.agent.probe.outside.time.monotonic", lambda: now[0])
+    assert not Outside(lambda: None).begin()
+    for _ in range(10_000):
+        now[0] += 0.001
+        optimizer.step()
+    assert 16 < len(looks) < 40
+
+
 def test_what_somebody_else_put_there_meanwhile_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     optimizer = made()
     done: list[int] = []

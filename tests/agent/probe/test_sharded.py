@@ -329,10 +329,27 @@ def test_parameters_that_are_unfrozen_later_are_taken_in(probe: Probe, receiver:
             head.requires_grad_(True)
             grad(head, 1.0)
         step(optimizer)
-    found = {
-        n: row["direction_update/whole"] for n, row in enumerate(receiver.take().rows) if "direction_dot/4x1" in row
-    }
-    assert found == {10: 0.0, 20: pytest.approx(0.02), 30: pytest.approx(0.02)}
+    rows = receiver.take().rows
+    # The first look after that finds one that was not there before.
+    assert [n for n, row in enumerate(rows) if "direction_dot/4x1" in row] == [10, 30]
+    found = {n: row["direction_update/whole"] for n, row in enumerate(rows) if "direction_dot/whole" in row}
+    assert found == {30: pytest.approx(0.02)}
+
+
+def test_frozen_parameters_make_no_parts_of_what_is_whole(probe: Probe, receiver: Receiver, mesh: DeviceMesh) -> None:
+    """As those of a sharded model whose plain adapters are trained; some of it lies where nobody could add it up."""
+    odd = DeviceMesh("cpu", [0, 1, 3])
+    frozen = [param(torch.ones(3), mesh, Shard(0), Shard(0)), param(torch.ones(2), odd, Shard(0))]
+    adapter = torch.nn.Parameter(torch.ones(2))
+    for one in frozen:
+        one.requires_grad_(False)
+    optimizer = torch.optim.SGD([*frozen, adapter], lr=0.1)
+    for _ in range(11):
+        grad(adapter, 1.0)
+        step(optimizer)
+    rows = receiver.take().rows
+    assert rows[9]["predicted_decrease"] == pytest.approx(0.2)
+    assert rows[10]["hypergrad_cos"] == pytest.approx(1.0)
 
 
 def test_after_clipped_values_only_the_lengths_are_told(probe: Probe, receiver: Receiver, mesh: DeviceMesh) -> None:

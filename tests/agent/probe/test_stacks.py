@@ -136,6 +136,22 @@ def test_what_is_cut_off_is_not_passed_off_as_all(others: int, depth: int) -> No
             thread.join(60)
 
 
+def test_the_depth_of_who_looks_is_its_own_affair() -> None:
+    def deep(frames: int) -> bool:
+        return deep(frames - 1) if frames else looked().whole
+
+    assert deep(150)
+
+
+def test_what_did_not_fit_is_not_passed_off_as_all(monkeypatch: pytest.MonkeyPatch, worker: Worker) -> None:
+    monkeypatch.setattr(stacks, "_MOST", 4096)
+
+    def deep(frames: int) -> bool:
+        return deep(frames - 1) if frames else looked().whole
+
+    assert not deep(90)
+
+
 def test_the_step_of_another_thread_is_alive_until_it_is_left(worker: Worker) -> None:
     step = of(worker)
     assert step.alive()

@@ -120,7 +120,7 @@ class Direction:
         self._key = key
         self.forget()
         params = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
-        known = self._look_where([p for group in optimizer.param_groups for p in group["params"]])
+        known = self._look_where(params)
         with torch.no_grad():
             parts = [held(p) for p in params]
         plain = known and all(
@@ -167,7 +167,7 @@ class Direction:
         self._shares = tuple(shares)
 
     def _look_where(self, params: Sequence[Any]) -> bool:
-        """Take in over which ranks the parameters lie, frozen or not; whether what they hold can be added up."""
+        """Take in over which ranks the parameters lie; whether what they hold can be added up."""
         self.places, self._order = (), {}
         if not any(map(lies_over_ranks, params)):
             return True
@@ -284,6 +284,8 @@ class Direction:
     def _with_gradient(self, optimizer: Any) -> List[torch.Tensor]:
         found = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         if self.places:
+            if not self._order.keys() >= {id(p) for p in found}:
+                self._key = ()  # one that was frozen: next time they are looked at anew
             found.sort(key=self._rank)
         return found
 

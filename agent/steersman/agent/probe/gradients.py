@@ -118,9 +118,7 @@ class Gradients(Rounds):
             row.partly = True
             seen.norm.flat = None
         elif clip is not None and len(self.stepping) > 1:
-            # One clip for the gradients of several: its norm is not that of this one's.
-            mine = {id(param) for group in optimizer.param_groups for param in group["params"]}
-            row.partly = row.partly or not clip.params <= mine
+            row.partly = True
         if self.inquiry is not None and (inquiry := self._inquired()) is not None:
             inquiry.norm(_norm_words(seen, inquiry, gradients, clip, scale, why))
 

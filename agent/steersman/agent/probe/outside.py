@@ -5,11 +5,15 @@ from __future__ import annotations
 import gc
 import re
 import sys
+import time
 from typing import Any, Callable, Optional
 
 from torch.optim.optimizer import Optimizer
 
 from .stacks import Stacks
+
+_AT_ONCE = 16
+_LEAST, _LONGEST = 0.01, 2.0  # seconds between two looks at threads, after the first few
 
 
 class Outside:
@@ -29,6 +33,9 @@ class Outside:
         self._original: Any = None
         self._placed: Any = None
         self._done = False
+        self._tries = 0
+        self._pause = _LEAST
+        self._next = 0.0
 
     def begin(self) -> bool:
         """Do it now, or see to it that it is done; whether it is done."""
@@ -41,8 +48,13 @@ class Outside:
 
     def _between(self, original: Any) -> Any:
         def _optimizer_step_code(optimizer: Any) -> Any:
-            if not self._done:
+            if not self._done and time.monotonic() >= self._next:
                 self._try(besides=_nearest(sys._getframe(1)))
+                self._tries += 1
+                if self._tries > _AT_ONCE:
+                    # Some jobs are never found outside, and must not pay for the looks.
+                    self._next = time.monotonic() + self._pause
+                    self._pause = min(2.0 * self._pause, _LONGEST)
             return original(optimizer)
 
         return _optimizer_step_code
@@ -111,7 +123,7 @@ def _wrapper() -> Any:
 
 _CODE: Any = _wrapper()
 # By the end of the file's name, for the rest may be written otherwise or be too long to be written whole.
-_LINE = re.compile(r'File ".*(?:optimizer\.py|\.\.\.)"?, line \S+ in wrapper$', re.MULTILINE)
+_LINE = re.compile(r'File ".*(?:torch[/\\]optim[/\\]optimizer\.py|\.\.\.)"?, line \S+ in wrapper$', re.MULTILINE)
 
 
 def _is_step(code: Any) -> bool:

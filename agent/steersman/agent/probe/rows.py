@@ -70,7 +70,7 @@ class Row:
     clipped: Optional[Tuple[int, float]] = None  # column of the norm after clipping, and to what was clipped
     cut = False  # the values of its gradients were clipped, and nothing is said of where they point
     lost = False  # the norm of some of its gradients is unknown
-    partly = False  # its clip was of some of its gradients, or of others as well
+    partly = False  # some of its gradients were clipped and some were not, or those of several optimizers were
     skipped: Optional[Slot] = None  # not zero: a scaler's step that was none
 
     def __init__(self, step: int, columns: int) -> None:

@@ -17,9 +17,9 @@ import tempfile
 import threading
 from typing import List, Set
 
-_MOST = 1 << 20  # bytes; a hundred threads of a hundred frames have fewer
+_MOST = 1 << 20  # bytes
+_DEEPEST = 100  # frames of a thread, after which some Pythons say that there are more, and some nothing
 _HEAD = re.compile(r"(?:Current thread|Thread) 0x([0-9a-fA-F]+)")
-_CUT = ("...", "  ...")
 
 
 class Stacks:
@@ -27,8 +27,8 @@ class Stacks:
 
     Attributes:
         threads: a paragraph for each, its frames innermost first; that of the calling thread begins with "Current".
-        whole: whether that is all. `faulthandler` ends after a hundred threads, the oldest being left out, and after
-            the hundred innermost frames of each.
+        whole: whether that is all of the other threads. `faulthandler` ends after a hundred threads, the oldest being
+            left out, and after the hundred innermost frames of each.
 
     Raises:
         OSError: no file could be made for it.
@@ -48,14 +48,18 @@ class Stacks:
         faulthandler.dump_traceback(self._number, all_threads=True)
         end = self._text.find(b"\0")
         text = self._text[:end] if end >= 0 else self._text[:]
-        lines = text.decode("ascii", "replace").splitlines()
-        self.threads: List[str] = "\n".join(lines).split("\n\n")
-        self.whole = not any(line in _CUT for line in lines) and any(t.startswith("Current") for t in self.threads)
+        self.threads: List[str] = text.decode("ascii", "replace").split("\n\n")
+        others = [t for t in self.threads if not t.startswith("Current")]
+        self.whole = 0 <= end < _MOST - 1 and len(others) < len(self.threads) and not any(map(_is_cut, others))
 
     def close(self) -> None:
         """Give the file back."""
         self._text.close()
         os.close(self._number)
+
+
+def _is_cut(paragraph: str) -> bool:
+    return paragraph.startswith("...") or paragraph.count('\n  File "') >= _DEEPEST
 
 
 def _file() -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from steersman.cli.errors import CommandError, ExitCode
+from steersman.cli.errors import CommandError, ExitCode, UsageError
 from steersman.cli.rules import command
 from steersman.rules.budget import Budget
 
@@ -47,6 +47,20 @@ def test_list_shows_the_shipped_rules(flag: str) -> None:
     assert "lr_high_stalled" in result.output
     if flag == "--json":
         assert {r["severity"] for r in json.loads(result.output)} == {"info", "warning", "critical"}
+
+
+def test_list_shows_the_rules_that_are_named(tmp_path: Path) -> None:
+    said = CliRunner().invoke(command, ["list", "--json", "lr_low", "spike"]).output
+    assert [rule["rule"] for rule in json.loads(said)] == ["lr_low", "spike"]
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "rules:\n  - {rule: a, expr: up > 0.5, severity: info, verdict: diverged, explain: text}\n"
+        "  - {rule: b, expr: up > 0.5, severity: info, verdict: diverged, explain: text}\n"
+    )
+    assert CliRunner().invoke(command, ["list", str(file), "b"]).output.split()[0] == "b"
+    with pytest.raises(UsageError, match="lr_lo is no file, and no rule is called so") as caught:
+        CliRunner().invoke(command, ["list", "lr_lo"], catch_exceptions=False)
+    assert "did you mean lr_low" in caught.value.hint
 
 
 def test_explain_says_what_to_do_and_how_often_it_fires_on_healthy_runs(tmp_path: Path) -> None:

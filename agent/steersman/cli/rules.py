@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from steersman.cli import rules_backtest, rules_docs, rules_test
+from steersman.cli.errors import UsageError
 from steersman.cli.rule_files import SHIPPED, load_rules
 from steersman.cli.rule_page import NOT_MEASURED, conditions
 from steersman.cli.words import plural
@@ -17,6 +20,9 @@ from steersman.rules.rule import Rule
 
 if TYPE_CHECKING:
     from steersman.rules.backtest.healthy import HealthyRate
+
+
+_RULE = re.compile(r"[a-z][a-z0-9_]*")
 
 
 @click.group()
@@ -29,8 +35,8 @@ command.add_command(rules_backtest.command)
 command.add_command(rules_docs.command)
 
 
-@command.command("list")
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@command.command("list", short_help="List rules: the shipped ones, those of files, or those named.")
+@click.argument("files", nargs=-1, metavar="[FILE|RULE]...", type=click.Path(path_type=Path))
 @click.option(
     "--explain",
     is_flag=True,
@@ -38,13 +44,18 @@ command.add_command(rules_docs.command)
 )
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def list_rules(files: tuple[Path, ...], explain: bool, as_json: bool) -> None:
-    """List the rules of FILES, or the shipped ones."""
-    pack = load_rules(files)
+    """List the rules of files, or the shipped ones; where rules are named, only these."""
+    names = [str(path) for path in files if _RULE.fullmatch(str(path)) and str(path) != SHIPPED and not path.exists()]
+    files = tuple(path for path in files if str(path) not in names)
+    rules = load_rules(files).rules
+    if names:
+        _know(names, [rule.name for rule in rules])
+        rules = tuple(rule for rule in rules if rule.name in names)
     rates = _rates(files) if explain or as_json else {}
     if as_json:
-        click.echo(json.dumps([_json(rule, rates.get(rule.name)) for rule in pack.rules]))
+        click.echo(json.dumps([_json(rule, rates.get(rule.name)) for rule in rules]))
         return
-    for rule in pack.rules:
+    for rule in rules:
         click.echo(f"{rule.name:24} {rule.severity:9} {rule.verdict}")
         if explain:
             _explain(rule, rates.get(rule.name))
@@ -56,6 +67,14 @@ def check(files: tuple[Path, ...]) -> None:
     """Check FILES (or folders of them) as one pack: every mistake with its place; exit code 1 if there is one."""
     pack = load_rules(files)
     click.echo(f"{plural(len(pack), 'rule')}, no mistake")
+
+
+def _know(names: Sequence[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known)
+            hint = f"did you mean {' or '.join(near)}?" if near else "`steersman rules list` shows all"
+            raise UsageError(f"{name} is no file, and no rule is called so", hint)
 
 
 def _explain(rule: Rule, rate: HealthyRate | None) -> None:

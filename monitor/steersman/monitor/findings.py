@@ -8,7 +8,7 @@ from typing import Any
 
 from steersman.monitor import jsonfloat
 from steersman.rules.finding import Evidence, Finding, FindingState, Severity
-from steersman.rules.verdict import Diagnosis, Prescription, PrescriptionKind, RecommendedLR, Verdict
+from steersman.rules.verdict import Diagnosis, ExpectedEffect, Prescription, PrescriptionKind, RecommendedLR, Verdict
 
 _ORDER = {FindingState.FIRING: 0, FindingState.PENDING: 1, FindingState.RESOLVED: 2, FindingState.INACTIVE: 3}
 
@@ -56,8 +56,17 @@ def _diagnosis(data: dict[str, Any]) -> Diagnosis:
             "evidence_against": tuple(data["evidence_against"]),
             "rules": tuple(data["rules"]),
             "recommended_lr": RecommendedLR(**lr) if lr else None,
-            "prescription": Prescription(**{**prescription, "kind": PrescriptionKind(prescription["kind"])})
-            if prescription
-            else None,
+            "prescription": _prescription(prescription) if prescription else None,
+        }
+    )
+
+
+def _prescription(data: dict[str, Any]) -> Prescription:
+    expected = data.get("expected")
+    return Prescription(
+        **{
+            **data,
+            "kind": PrescriptionKind(data["kind"]),
+            "expected": ExpectedEffect(**expected) if expected else None,
         }
     )

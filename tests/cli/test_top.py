@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 from tests.operators.terminal import Terminal
 
+import steersman.cli
 from steersman.cli.main import main
 
 TOP = [sys.executable, "-m", "steersman.cli", "top", "--daemon", "127.0.0.1:1"]
@@ -65,6 +66,10 @@ def test_without_textual_it_says_what_to_install(
     for name in [m for m in sys.modules if m.partition(".")[0] == "textual" or m.startswith("steersman.tui")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delitem(sys.modules, "steersman.cli.top", raising=False)
+    # What is imported anew replaces these, which tests that come later look through.
+    for package, name in ((steersman, "tui"), (steersman.cli, "top")):
+        if hasattr(package, name):
+            monkeypatch.setattr(package, name, getattr(package, name))
     monkeypatch.setitem(sys.modules, "textual", None)
     monkeypatch.setattr("sys.argv", ["steersman", "top"])
     with pytest.raises(SystemExit) as end:

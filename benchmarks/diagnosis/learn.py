@@ -11,6 +11,7 @@ them: whatever else is known, longer steps never speak for "too low", nor steps 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import os
@@ -23,6 +24,7 @@ import numpy as np
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from benchmarks.__main__ import say
 from benchmarks.diagnosis.joined import entered
 from benchmarks.diagnosis.sweep import SweepRun, load_school, load_sweep
 
@@ -46,6 +48,9 @@ SIGN = {
     "overshoot": 1,
 }  # fmt: skip
 """How each input moves the judgement "the rate is high": 1 never down, -1 never up."""
+
+FOLDS = 5
+"""Parts of the tasks, or of the optimizers, one of which is left out at a time."""
 
 TREES = {"low": 160, "high": 160, "octaves": 240}
 SEES = {"low": INPUTS[:-1], "high": INPUTS[:-1], "octaves": INPUTS}
@@ -87,6 +92,7 @@ def watch(run: SweepRun, recording: Recording, first: int, stops: Sequence[int])
 def examples(processes: int = 2) -> dict[str, Any]:
     """Inputs and labels of the tuning half and of the school."""
     runs = [run for run in load_sweep() if not run.held_out] + load_school()
+    say(f"looking at {len(runs)} runs")
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_unjudged) as pool:
         found = [one for some in pool.map(look, runs, chunksize=50) for one in some]
     names = ("task", "optimizer", "label", "octaves", "stop", "joined")
@@ -167,36 +173,47 @@ def near(data: dict[str, Any]) -> Any:
     return (np.abs(data["octaves"]) <= 1.01) & (data["label"] != "too_high")
 
 
-def check(data: dict[str, Any]) -> None:
+def without(data: dict[str, Any], by: str, fold: int) -> dict[str, Any]:
+    """What three forests say of a fifth of the tasks, or optimizers, that they have not seen; NaN for the rest."""
+    out = np.isin(data[by], np.unique(data[by])[fold::FOLDS])
+    said = {what: np.full(len(out), np.nan) for what in TREES}
+    for what in TREES:
+        model = fit(data, ~out, what)
+        x = data["x"][out][:, : len(SEES[what])]
+        said[what][out] = model.predict(x) if what == "octaves" else model.predict_proba(x)[:, 1]
+    return said
+
+
+def check(data: dict[str, Any], processes: int = 2) -> None:
     """What is left of it on tasks, and on optimizers, that it has not seen: a fifth of them is left out at a time."""
-    seen = data["stop"] > 0
-    for by, early, who in (
-        ("task", seen & ~data["joined"] & (data["stop"] <= 230), ""),
-        ("optimizer", seen & ~data["joined"] & (data["stop"] <= 230), ""),
-        ("task", seen & data["joined"], ", joined"),
-    ):
-        p = {what: np.full(len(data["x"]), np.nan) for what in TREES}
-        names = np.unique(data[by])
-        for fold in range(5):
-            out = np.isin(data[by], names[fold::5])
-            for what in TREES:
-                model = fit(data, ~out, what)
-                x = data["x"][out][:, : len(SEES[what])]
-                p[what][out] = model.predict(x) if what == "octaves" else model.predict_proba(x)[:, 1]
-        for what in ("low", "high"):
-            wrong = early & (data["label"] == f"too_{what}")
-            fine = early & (near(data) if what == "high" else data["label"] == "ok")
-            line = " ".join(
-                f"{t}: {(p[what][wrong] > t).mean():.3f}/{(p[what][fine] > t).mean():.3f}" for t in (0.5, 0.7, 0.8, 0.9)
-            )
-            edge = np.quantile(p[what][fine], 0.97)
-            at = (p[what][wrong] > edge).mean()
-            print(f"without its {by}{who}, {what} beyond, of wrong/of fine: {line}; 3 % of fine {edge:.2f}: {at:.3f}")
-        wrong = early & np.isin(data["label"], ("too_low", "too_high"))
-        error = np.abs(p["octaves"] - data["octaves"])[wrong]
-        print(
-            f"without its {by}: within a factor 4 of the best {(error <= 2.0).mean():.3f}, octaves {error.mean():.2f}"
+    folds = [(by, fold) for by in ("task", "optimizer") for fold in range(FOLDS)]
+    p = {by: {what: np.full(len(data["x"]), np.nan) for what in TREES} for by in ("task", "optimizer")}
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        found = pool.map(without, itertools.repeat(data), *zip(*folds, strict=True))
+        for number, ((by, _), said) in enumerate(zip(folds, found, strict=True), 1):
+            say(f"{number} of {len(folds)}: without a fifth of the {by}s")
+            for what, values in said.items():
+                p[by][what] = np.where(np.isnan(values), p[by][what], values)
+    early = (data["stop"] > 0) & ~data["joined"] & (data["stop"] <= 230)
+    tell(data, p["task"], early, "without its task")
+    tell(data, p["optimizer"], early, "without its optimizer")
+    tell(data, p["task"], (data["stop"] > 0) & data["joined"], "without its task, joined")
+
+
+def tell(data: dict[str, Any], p: dict[str, Any], counted: Any, who: str) -> None:
+    """Print the rates of what was said of some of the examples."""
+    for what in ("low", "high"):
+        wrong = counted & (data["label"] == f"too_{what}")
+        fine = counted & (near(data) if what == "high" else data["label"] == "ok")
+        line = " ".join(
+            f"{t}: {(p[what][wrong] > t).mean():.3f}/{(p[what][fine] > t).mean():.3f}" for t in (0.5, 0.7, 0.8, 0.9)
         )
+        edge = np.quantile(p[what][fine], 0.97)
+        at = (p[what][wrong] > edge).mean()
+        print(f"{who}, {what} beyond, of wrong/of fine: {line}; 3 % of fine {edge:.2f}: {at:.3f}")
+    wrong = counted & np.isin(data["label"], ("too_low", "too_high"))
+    error = np.abs(p["octaves"] - data["octaves"])[wrong]
+    print(f"{who}: within a factor 4 of the best {(error <= 2.0).mean():.3f}, octaves {error.mean():.2f}")
 
 
 def main() -> None:

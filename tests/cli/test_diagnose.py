@@ -166,16 +166,56 @@ def test_what_may_not_be_read_stops_none_of_the_others(
         ]
 
 
+def database(path: Path, *statements: str) -> Path:
+    with closing(sqlite3.connect(path)) as made:
+        for statement in statements:
+            made.execute(statement)
+        made.commit()
+    return path
+
+
 def test_databases_of_others(good: Path, tmp_path: Path) -> None:
-    for name, tables in (("mlflow.db", ("runs", "metrics", "params")), ("other.db", ("a",)), ("empty?#.db", ("b",))):
-        with closing(sqlite3.connect(tmp_path / name)) as made:
-            for table in tables:
-                made.execute(f"CREATE TABLE {table} (x)")
-            made.commit()
+    for name, table in (("other.db", "a"), ("empty?#.db", "b"), ("runs.db", "runs")):
+        database(tmp_path / name, f"CREATE TABLE {table} (x)")
+    old = database(tmp_path / "old.db", *(f"CREATE TABLE {name} (x)" for name in ("runs", "metrics", "params")))
     said = [str(one.get("error")) for one in objects(diagnose("--json", *sorted(tmp_path.glob("*.db"))))]
-    assert said[1].startswith("it is MLflow's database, of which only the file store is read")
-    assert said[0] == said[2] == "it is an SQLite database, but no store of Steersman's"
+    assert said[1].startswith("MLflow's database cannot be read: no such ")
+    assert said[0] == said[2] == said[3] == "it is an SQLite database, but no store of Steersman's"
+    old.unlink()
     assert [one["run"] for one in objects(diagnose("--json", tmp_path))] == ["good"]
+
+
+MLFLOW = (
+    "CREATE TABLE runs (run_uuid, name, lifecycle_stage, start_time)",
+    "CREATE TABLE tags (key, value, run_uuid)",
+    "CREATE TABLE params (key, value, run_uuid)",
+    "CREATE TABLE metrics (key, value, timestamp, run_uuid, step, is_nan)",
+    "INSERT INTO runs VALUES ('b', 'second', 'active', 2), ('a', '', 'active', 1), ('c', 'x', 'deleted', 3),"
+    " ('d', 'nothing', 'active', 4)",
+    "INSERT INTO tags VALUES ('mlflow.runName', 'first', 'a')",
+    "INSERT INTO params VALUES ('optimizer', 'AdamW', 'b')",
+)
+
+
+def logged(run: str, key: str, step: int, value: float, nan: int = 0) -> str:
+    return f"INSERT INTO metrics VALUES ('{key}', {value!r}, {1000 * step}, '{run}', {step}, {nan})"
+
+
+def test_the_database_of_mlflow_holds_all_its_runs(good: Path, tmp_path: Path) -> None:
+    rows = [logged(run, "train_loss", k, 1 / (k + 1) + 0.1) for run in "abc" for k in range(200)]
+    rows += [logged("b", "train_loss", k, 0.0, 1) for k in range(200, 260)]
+    rows += [logged("a", "train_loss", 200, 1.7976931348623157e308)]
+    # A second metric that is written at another pace.
+    rows += [logged("b", "lr", k, 0.5) for k in range(0, 260, 7)]
+    made = database(tmp_path / "mlflow.db", *MLFLOW, *rows)
+    for where in (made, tmp_path):
+        found = {str(one["run"]): one for one in objects(diagnose("--json", where)) if one["format"] == "mlflow"}
+        assert list(found) == ["first", "second"]
+        assert found["first"]["steps"] == 201
+        assert found["second"]["optimizer"] == "AdamW"
+        assert found["second"]["verdict"] == "nonfinite"
+    assert [one["run"] for one in objects(diagnose("--json", "--format", "mlflow", tmp_path))] == ["first", "second"]
+    assert str(objects(diagnose("--json", "--format", "csv", tmp_path))[0]["error"]).startswith("no log of a known kind")
 
 
 def test_an_infinite_loss_does_not_set_the_scale_of_the_page(tmp_path: Path) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from string import Formatter
 from typing import Any, ClassVar
 
+from steersman.rules.explain import Explanation, Value
 from steersman.rules.features.saved import Saved
 from steersman.rules.finding import Evidence, Finding, FindingState, Severity
 from steersman.rules.rule import Rule
-
-Value = float | bool | None
 
 # A look at an enumeration's value costs as much as the rest of a check.
 _INACTIVE, _PENDING, _FIRING = (
@@ -46,8 +44,8 @@ class Alarm(Saved):
         self._seen: Mapping[str, Value] | None = None
         self._seen_first: Mapping[str, Value] | None = None
         self._told = tuple(dict.fromkeys((*rule.evidence, *rule.expr.names)))
-        self._in_words = {name for _, name, _, _ in Formatter().parse(rule.explain) if name}
-        self._wanted = tuple(dict.fromkeys((*self._told, *sorted(self._in_words))))
+        self._explanation = Explanation.of(rule.explain)
+        self._wanted = tuple(dict.fromkeys((*self._told, *sorted(self._explanation.names))))
 
     def check(
         self, values: Mapping[str, Value], holds: bool | None, points: int, step: int, time: float, settled: bool
@@ -129,7 +127,7 @@ class Alarm(Saved):
             self.evidence = [[name, float(v)] for name in self._wanted if (v := seen.get(name)) is not None]
         if self._seen_first is not None:
             first, self._seen_first = self._seen_first, None
-            self.summary = _fill(self.rule.explain, first)
+            self.summary = self._explanation.fill(first)
 
     def state(self) -> dict[str, Any]:
         """See `Saved.state`."""
@@ -162,7 +160,7 @@ class Alarm(Saved):
         Where one of them is not known any more, the sentence stays as it was.
         """
         values: dict[str, Value] = {name: value for name, value in self.evidence}
-        return _fill(self.rule.explain, values) if values.keys() >= self._in_words else self.summary
+        return self._explanation.fill(values) if values.keys() >= self._explanation.needed else self.summary
 
     def _evidence(self, name: str, value: float) -> Evidence:
         threshold = self.rule.expr.threshold(name)
@@ -170,33 +168,3 @@ class Alarm(Saved):
             return Evidence(name, value, float("nan"), f"{name} is {value:.3g}")
         side = "above" if value > threshold else "below" if value < threshold else "at"
         return Evidence(name, value, threshold, f"{name} is {value:.3g}, {side} {threshold:g}")
-
-
-LARGE = 1e7
-"""A number from here on is told in powers of ten, whatever the template asks for."""
-
-
-class _Shown:
-    """A feature in a template: formatted where it is known, a word where it is not."""
-
-    def __init__(self, value: Value) -> None:
-        self.value = value
-
-    def __format__(self, form: str) -> str:
-        if self.value is None:
-            return "unknown"
-        value = float(self.value)
-        return format(value, ".3g" if abs(value) >= LARGE else form or ".3g")
-
-
-class _Known(dict[str, _Shown]):
-    def __init__(self, values: Mapping[str, Value]) -> None:
-        super().__init__()
-        self.values_of = values
-
-    def __missing__(self, name: str) -> _Shown:
-        return _Shown(self.values_of.get(name))
-
-
-def _fill(template: str, values: Mapping[str, Value]) -> str:
-    return template.format_map(_Known(values))

@@ -49,7 +49,7 @@ class Rule:
         clear: resolves a firing rule; without it, the rule resolves when `expr` no longer holds.
         severity: see `Severity`.
         verdict: what the rule speaks for.
-        explain: a sentence with `{feature}` or `{feature:.2f}` in it.
+        explain: what it says, see `Explanation`.
         evidence: names of the features that are its evidence.
         prescribe: None where the LR is not its lever.
         runbook: what to do when it fires, text or an address; empty where its author says nothing.

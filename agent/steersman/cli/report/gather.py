@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from steersman.cli.report.outcome import Outcome
-from steersman.cli.report.ownstore import foreign, is_store, read_store
+from steersman.cli.report.ownstore import is_database, is_store, read_store
 from steersman.rules.packs import Pack
-from steersman.rules.readers import ReadError, Wishes, read_runs
+from steersman.rules.readers import ReadError, Wishes, mlflowdb, read_runs
 from steersman.rules.readers.search import Found, Passed, search
 from steersman.rules.replay import replay
 
@@ -46,7 +46,7 @@ def _below(path: Path, wishes: Wishes, say: Say, passed: Passed) -> Iterator[Fou
             number += 1
             yield found
         for file in sorted(path.rglob("*.db")):
-            if is_store(file) and not foreign(file):
+            if is_database(file) and _is_wanted(file, wishes.format):
                 number += 1
                 yield Found(file, str(file))
     except OSError as error:
@@ -56,13 +56,23 @@ def _below(path: Path, wishes: Wishes, say: Say, passed: Passed) -> Iterator[Fou
         yield Outcome(str(path), error="no log of a known kind is in it; name the file itself, or --format")
 
 
+def _is_wanted(database: Path, form: str) -> bool:
+    if mlflowdb.is_database(database):
+        return form in ("", "mlflow")
+    return not form and is_store(database)
+
+
+def _is_own(path: Path) -> bool:
+    return is_database(path) and not mlflowdb.is_database(path)
+
+
 def _of(found: Found, wishes: Wishes, pack: Pack, say: Say) -> Iterator[Outcome]:
     if found.problem:
         yield Outcome(found.source, error=found.problem)
         return
     say(f"reading {found.source}")
     try:
-        if found.form is None and not wishes.format and is_store(found.path):
+        if found.form is None and not wishes.format and _is_own(found.path):
             runs = read_store(found.path, found.source, wishes)
         else:
             runs = read_runs(found.path, found.source, wishes, found.form)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from steersman.rules.facts import JobFacts
-from steersman.rules.readers import ReadError, Wishes
+from steersman.rules.readers import ReadError, Wishes, mlflowdb
 from steersman.rules.readers.assemble import assemble
 from steersman.rules.readers.naming import is_role
 from steersman.rules.readers.reading import Log
@@ -16,35 +16,22 @@ from steersman.rules.readers.table import Table, from_points
 from steersman.rules.recording import Recording
 from steersman.rules.samples import Samples
 
-_MARK = b"SQLite format 3\0"
 
-
-def is_store(path: Path) -> bool:
+def is_database(path: Path) -> bool:
     """Whether a file is an SQLite database, as a daemon's store is."""
     try:
         if not path.is_file():
             return False
         with path.open("rb") as file:
-            return file.read(len(_MARK)) == _MARK
+            return file.read(len(mlflowdb.MARK)) == mlflowdb.MARK
     except OSError:
         return False
 
 
-def foreign(path: Path) -> str:
-    """What an SQLite database is that is no store of Steersman's; empty where it is one, or cannot be looked into."""
-    import sqlite3
-    from contextlib import closing
-
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as opened:
-            tables = {name for (name,) in opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    except (sqlite3.Error, ValueError):
-        return ""
-    if "attempt" in tables:
-        return ""
-    if {"runs", "metrics", "params"} <= tables:
-        return "it is MLflow's database, of which only the file store is read: write a run's metrics into a CSV"
-    return "it is an SQLite database, but no store of Steersman's"
+def is_store(path: Path) -> bool:
+    """Whether a database is a store of Steersman's, or may be one, for it cannot be looked into."""
+    found = mlflowdb.tables(path)
+    return "attempt" in found or not found
 
 
 def read_store(path: Path, source: str, wishes: Wishes) -> list[Recording]:
@@ -60,8 +47,8 @@ def read_store(path: Path, source: str, wishes: Wishes) -> list[Recording]:
         raise ReadError(
             f"it is an SQLite database, and reading a store needs {error.name}: pip install 'steersman[monitor]'"
         ) from None
-    if other := foreign(path):
-        raise ReadError(other)
+    if not is_store(path):
+        raise ReadError("it is an SQLite database, but no store of Steersman's")
     runs = []
     try:
         for job, series in recorded(path):

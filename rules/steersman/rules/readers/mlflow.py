@@ -1,10 +1,11 @@
-"""MLflow's file store: a folder a run, a file a metric."""
+"""MLflow's file store: a folder a run, a file a metric. Its database is read by `mlflowdb`."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+from steersman.rules.readers import mlflowdb
 from steersman.rules.readers.hints import facts_of
 from steersman.rules.readers.lines import text_blocks
 from steersman.rules.readers.points import Points
@@ -20,13 +21,16 @@ def is_run(folder: Path) -> bool:
 
 
 def recognises(path: Path, head: bytes) -> bool:
-    """Whether it is such a folder; no single file is a run."""
-    del head
-    return path.is_dir() and is_run(path)
+    """Whether it is such a folder, or a database of MLflow's."""
+    if path.is_dir():
+        return is_run(path)
+    return head.startswith(mlflowdb.MARK) and mlflowdb.is_database(path)
 
 
 def read(path: Path) -> list[Log]:
-    """Read one run: its metrics by the time of logging, its parameters for what they say of the job."""
+    """Read a run: its metrics by the time of logging, its parameters for what they say of the job."""
+    if not path.is_dir():
+        return mlflowdb.read(path)
     points = Points()
     broken = 0
     metrics = path / "metrics"
@@ -61,4 +65,4 @@ def _metric(file: Path, name: str, points: Points) -> int:
     return broken
 
 
-FORMAT = Format("mlflow", "a run of MLflow's file store: mlruns/EXPERIMENT/RUN", recognises, read)
+FORMAT = Format("mlflow", "a run of MLflow's file store, mlruns/EXPERIMENT/RUN, or its mlflow.db", recognises, read)

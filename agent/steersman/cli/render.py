@@ -112,6 +112,18 @@ def facts(rows: Sequence[tuple[str, RenderableType]]) -> Table:
     return table
 
 
+def listed(rows: Sequence[tuple[Text, str]]) -> RenderableType:
+    """Lines that wrap behind their marks."""
+    if not any(mark.plain for mark, _ in rows):
+        return Text("\n".join(words for _, words in rows))
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for mark, words in rows:
+        table.add_row(mark, Text(words))
+    return table
+
+
 def section(title: str, body: RenderableType) -> Group:
     """A titled, indented part of a page."""
     return Group(Text(f"\n{title}", "bold"), Padding(body, (0, 0, 0, 2)))
@@ -177,11 +189,8 @@ def diagnosis_page(job: views.Job) -> RenderableType:
     title.append(f"  confidence {percent(diagnosis.confidence)}", "dim")
     if diagnosis.onset_step is not None:
         title.append(f", since step {count(diagnosis.onset_step)}", "dim")
-    lines = Text()
-    for text in diagnosis.evidence_for:
-        lines.append("+ ", "green").append(f"{text}\n")
-    for text in diagnosis.evidence_against:
-        lines.append("− ", "yellow").append(f"{text}\n")
+    reasons = [(Text("+", "green"), text) for text in diagnosis.evidence_for]
+    reasons += [(Text("−", "yellow"), text) for text in diagnosis.evidence_against]
     rows: list[tuple[str, RenderableType]] = []
     if (lr := diagnosis.recommended_lr) is not None:
         between = f"  (between {number(lr.low)} and {number(lr.high)})"
@@ -199,10 +208,9 @@ def diagnosis_page(job: views.Job) -> RenderableType:
             rows.append(("risk", prescription.risk))
     if diagnosis.would_refute:
         rows.append(("would refute it", diagnosis.would_refute))
-    lines.rstrip()
     parts: list[RenderableType] = [title]
-    if lines:
-        parts.append(Padding(lines, (0, 0, 0, 2)))
+    if reasons:
+        parts.append(Padding(listed(reasons), (0, 0, 0, 2)))
     if rows:
         parts.append(Padding(facts(rows), (0, 0, 0, 2)))
     return Group(*parts)

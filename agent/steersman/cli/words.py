@@ -29,6 +29,42 @@ def clean(text: str, limit: int = 2000) -> str:
     return plain if len(plain) <= limit else plain[: limit - 1] + "…"
 
 
+_ITEM = re.compile(r"(\d+[.)]|[-*])\s+")
+_BEGINS = re.compile(r"\s*(\d+[.)]\s|[-*]\s|[|#>`]|$)")
+_WRAPPED = 60
+"""A line of as many characters may have been broken to fit a page."""
+
+
+def unwrapped(text: str) -> str:
+    r"""A text whose lines were broken to fit a page, a paragraph or an item of a list in one line each.
+
+    >>> unwrapped("1. Stop.\n2. Go back\n   to a checkpoint.").splitlines()
+    ['1. Stop.', '2. Go back to a checkpoint.']
+    """
+    lines: list[str] = []
+    fits = False  # the next line may belong to this one
+    item = False
+    for line in text.strip("\n").splitlines():
+        continues = bool(lines) and not _BEGINS.match(line)
+        if continues and (fits or (item and line.startswith("  "))):
+            lines[-1] += " " + line.strip()
+        else:
+            lines.append(line.rstrip())
+            item = _ITEM.match(line) is not None
+        fits = len(line) >= _WRAPPED and not line.startswith(("|", "#", "`", "    "))
+    return "\n".join(lines)
+
+
+def items(text: str) -> list[tuple[str, str]]:
+    r"""The lines of an unwrapped text, each with what numbers it; empty for a line that is no item of a list.
+
+    >>> items("First:\n1. Stop.")
+    [('', 'First:'), ('1.', 'Stop.')]
+    """
+    found = [(line, _ITEM.match(line)) for line in unwrapped(text).splitlines()]
+    return [(match[1], line[match.end() :]) if match else ("", line) for line, match in found]
+
+
 def effect(nats: float, low: float, high: float, jobs: int) -> str:
     """What a prescription is expected to bring.
 

@@ -30,7 +30,7 @@ def charts(recording: Recording, onset: int | None, critical: bool) -> list[Char
     sets = [name for name in columns if name == "val_loss" or name.startswith("val_loss/")]
     for name in sets[:MAX_SETS]:
         losses.append(points(recording, name, name.partition("/")[2] or "val", VAL))
-    shown = [Chart("loss", tuple(losses), marks, log=all(map(_positive, losses)), empty="no loss was logged")]
+    shown = [Chart("loss", tuple(losses), marks, log=_positive(*losses), empty="no loss was logged")]
     rates = [name for name in columns if name.startswith("lr/")]
     if rates:
         rate = points(recording, min(rates), "", LR)
@@ -41,6 +41,7 @@ def charts(recording: Recording, onset: int | None, critical: bool) -> list[Char
     return shown
 
 
-def _positive(curve: Curve) -> bool:
-    finite = curve.values[np.isfinite(curve.values)]
-    return bool(len(finite)) and bool((finite > 0).all())
+def _positive(*curves: Curve) -> bool:
+    """Whether there are finite values, and all of these are above zero."""
+    finite = [curve.values[np.isfinite(curve.values)] for curve in curves]
+    return any(map(len, finite)) and all(bool((values > 0).all()) for values in finite)

@@ -10,11 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from steersman.cli.chart import draw
-from steersman.cli.render import SEVERITY_SIGNS, SEVERITY_STYLES, facts, section, what
+from steersman.cli.render import SEVERITY_SIGNS, SEVERITY_STYLES, facts, listed, section, what
 from steersman.cli.report.curves import charts
 from steersman.cli.report.episodes import Fired
 from steersman.cli.report.outcome import Outcome
-from steersman.cli.words import clean, count, effect, number, percent
+from steersman.cli.words import clean, count, effect, items, number, percent
 from steersman.rules.replay import Replay
 
 MAX_WIDTH = 120
@@ -28,14 +28,10 @@ def page(outcome: Outcome, width: int) -> RenderableType:
     done = outcome.replay
     said = done.diagnosis
     parts: list[RenderableType] = [_heading(outcome, done)]
-    lines = Text()
-    for text in said.evidence_for:
-        lines.append("+ ", "green").append(f"{clean(text)}\n")
-    for text in said.evidence_against:
-        lines.append("− ", "yellow").append(f"{clean(text)}\n")
-    lines.rstrip()
-    if lines:
-        parts.append(Padding(lines, (0, 0, 0, 2)))
+    reasons = [(Text("+", "green"), clean(text)) for text in said.evidence_for]
+    reasons += [(Text("−", "yellow"), clean(text)) for text in said.evidence_against]
+    if reasons:
+        parts.append(Padding(listed(reasons), (0, 0, 0, 2)))
     rows = advice(outcome, done)
     if rows:
         parts.append(Padding(facts(rows), (0, 0, 0, 2)))
@@ -76,7 +72,7 @@ def advice(outcome: Outcome, done: Replay) -> list[tuple[str, RenderableType]]:
         if plan.risk:
             rows.append(("risk", plan.risk))
     if outcome.runbook:
-        rows.append(("what to do", outcome.runbook.strip()))
+        rows.append(("what to do", listed([(Text(mark), clean(words)) for mark, words in items(outcome.runbook)])))
     if said.would_refute:
         rows.append(("would refute it", said.would_refute))
     return rows

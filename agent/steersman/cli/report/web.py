@@ -12,7 +12,7 @@ from steersman.cli.report.overview import tally
 from steersman.cli.report.page import read_as, when
 from steersman.cli.report.passed_over import PassedOver, lines
 from steersman.cli.report.svg import svg
-from steersman.cli.words import clean, count, effect, number, percent
+from steersman.cli.words import clean, count, effect, number, percent, unwrapped
 from steersman.rules.replay import Replay
 
 _STYLE = """
@@ -29,7 +29,7 @@ section{background:var(--card);border:1px solid var(--line);border-radius:8px;pa
 .verdict{font-size:1.05rem;font-weight:600;margin:.2rem 0}.dim{color:var(--dim);font-weight:400}
 .info{color:var(--train)}.warning{color:var(--notice)}.critical,.error{color:var(--critical)}.healthy{color:var(--good)}
 ul{list-style:none;padding:0;margin:.4rem 0}li.pro::before{content:"+ ";color:var(--good)}
-li.con::before{content:"\\2212 ";color:var(--notice)}
+li{padding-left:1.1em;text-indent:-1.1em}li.con::before{content:"− ";color:var(--notice)}td.rule{white-space:nowrap}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem;margin:.5rem 0}dt{color:var(--dim)}
 dd{margin:0;white-space:pre-line}
 svg{width:100%;height:auto;display:block;margin:.6rem 0;font:11px system-ui,sans-serif}
@@ -61,6 +61,10 @@ def web_page(outcomes: Sequence[Outcome], passed: Sequence[PassedOver] = ()) -> 
 
 def _text(words: str, limit: int = 2000) -> str:
     return escape(clean(words, limit))
+
+
+def _lines(words: str) -> str:
+    return "\n".join(map(_text, words.splitlines()))
 
 
 def _overview(outcomes: Sequence[Outcome]) -> str:
@@ -121,10 +125,11 @@ def _advice(outcome: Outcome, done: Replay) -> str:
         if plan.risk:
             rows.append(("risk", plan.risk))
     if outcome.runbook:
-        rows.append(("what to do", outcome.runbook.strip()))
+        rows.append(("what to do", unwrapped(outcome.runbook)))
     if said.would_refute:
         rows.append(("would refute it", said.would_refute))
-    return "<dl>" + "".join(f"<dt>{name}</dt><dd>{_text(words)}</dd>" for name, words in rows) + "</dl>" if rows else ""
+    told = "".join(f"<dt>{name}</dt><dd>{_lines(words)}</dd>" for name, words in rows)
+    return f"<dl>{told}</dl>" if rows else ""
 
 
 def _findings(outcome: Outcome) -> str:
@@ -132,7 +137,7 @@ def _findings(outcome: Outcome) -> str:
     for told in outcome.fired():
         finding = told.finding
         rows.append(
-            f'<tr><td class="{finding.severity.value}">{SEVERITY_SIGNS[finding.severity.value]} '
+            f'<tr><td class="rule {finding.severity.value}">{SEVERITY_SIGNS[finding.severity.value]} '
             f"{_text(finding.rule)}</td><td>{when(told)}</td><td>{_text(finding.summary)}</td></tr>"
         )
     return f"<table>{''.join(rows)}</table>" if rows else ""

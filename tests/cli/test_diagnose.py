@@ -215,7 +215,8 @@ def test_the_database_of_mlflow_holds_all_its_runs(good: Path, tmp_path: Path) -
         assert found["second"]["optimizer"] == "AdamW"
         assert found["second"]["verdict"] == "nonfinite"
     assert [one["run"] for one in objects(diagnose("--json", "--format", "mlflow", tmp_path))] == ["first", "second"]
-    assert str(objects(diagnose("--json", "--format", "csv", tmp_path))[0]["error"]).startswith("no log of a known kind")
+    none = objects(diagnose("--json", "--format", "csv", tmp_path))
+    assert str(none[0]["error"]).startswith("no log of a known kind")
 
 
 def test_an_infinite_loss_does_not_set_the_scale_of_the_page(tmp_path: Path) -> None:

@@ -53,9 +53,11 @@ def test_each_item_begins_a_line_and_wraps_behind_its_number(blown: Path) -> Non
     lines = [line.strip() for line in shown.splitlines()]
     first = next(k for k, line in enumerate(lines) if "1. " in line)
     columns = [line.index(word) for line in shown.splitlines() for word in ("1. ", "2. ", "3. ") if word in line]
-    assert len(columns) == 3 and len(set(columns)) == 1
+    assert len(columns) == 3
+    assert len(set(columns)) == 1
     assert shown.splitlines()[first + 1].startswith(" " * (columns[0] + 3))
-    assert "\n2. " in page.read_text() and "\n   " not in page.read_text().partition("1. ")[2].partition("</dd>")[0]
+    assert "\n2. " in page.read_text()
+    assert "\n   " not in page.read_text().partition("1. ")[2].partition("</dd>")[0]
 
 
 def test_a_validation_loss_that_is_no_number_takes_no_logarithm_away(blown: Path) -> None:

@@ -151,6 +151,8 @@ def _show(found: Sequence[Outcome], show_all: bool) -> None:
     out = console()
     if len(found) == 1:
         out.print(page(found[0], out.width))
+        if legend := _legend(found):
+            out.print(Text(f"\n{legend}", "dim"))
         return
     out.print(overview(found, out.width))
     out.print(Text(f"\n{tally(found)}", "bold"))
@@ -158,8 +160,16 @@ def _show(found: Sequence[Outcome], show_all: bool) -> None:
     for outcome in loud:
         out.print(Text("\n" + "─" * out.width, "dim"))
         out.print(page(outcome, out.width))
+    if legend := _legend(loud):
+        out.print(Text(f"\n{legend}", "dim"))
     if not show_all and len(loud) < len(found):
         out.print(Text("\n--all shows the reports of the others, too", "dim"))
+
+
+def _legend(shown: Sequence[Outcome]) -> str:
+    from steersman.cli.words import units
+
+    return units(text for outcome in shown for text in outcome.sentences)
 
 
 def _write(html: Path, found: Sequence[Outcome], passed: Sequence[PassedOver]) -> None:

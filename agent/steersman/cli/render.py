@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from steersman.cli import views
-from steersman.cli.words import count, duration, effect, factor, number, percent, plural, sparkline
+from steersman.cli.words import count, duration, effect, factor, number, percent, plural, sparkline, units
 
 STATE_STYLES = {
     "starting": "cyan",
@@ -298,6 +298,11 @@ def job_page(detail: views.JobDetail, events: int = 12) -> Group:
     parts: list[RenderableType] = [Text(job.name, "bold"), Padding(job_facts(job), (0, 0, 0, 2)), diagnosis_page(job)]
     if any(f.state != "inactive" for f in job.findings):
         parts.append(section("Findings", findings_table(job.findings)))
+    told = [finding.summary for finding in job.findings if finding.state != "inactive"]
+    if job.diagnosis is not None:
+        told += [*job.diagnosis.evidence_for, *job.diagnosis.evidence_against]
+    if legend := units(told):
+        parts.append(Text(f"\n  {legend}", "dim"))
     if detail.adjustments:
         parts.append(section("Adjustments", adjustments_table(detail.adjustments)))
         if any(a.waiting for a in detail.adjustments):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 UNKNOWN = "–"
 """Stands where a number is not known."""
@@ -63,6 +63,20 @@ def items(text: str) -> list[tuple[str, str]]:
     """
     found = [(line, _ITEM.match(line)) for line in unwrapped(text).splitlines()]
     return [(match[1], line[match.end() :]) if match else ("", line) for line, match in found]
+
+
+def units(told: Iterable[str]) -> str:
+    """What the units are that sentences use; empty where none needs to be explained.
+
+    >>> units(["The loss is at its best."])
+    ''
+    """
+    words = " ".join(told)
+    known = {
+        "nats": "0.1 nats are 10 % of the loss, 0.7 a factor of two, 2.3 a factor of ten",
+        "e-fold": "an e-fold of steps is 2.7 times as many",
+    }
+    return "; ".join(text for unit, text in known.items() if re.search(rf"\b{unit}\b", words))
 
 
 def effect(nats: float, low: float, high: float, jobs: int) -> str:

@@ -64,3 +64,14 @@ def test_a_validation_loss_that_is_no_number_takes_no_logarithm_away(blown: Path
     from steersman.cli.diagnose import command
 
     assert " log" in CliRunner().invoke(command, [str(blown)]).output
+
+
+def test_units_are_explained_where_sentences_use_them(blown: Path) -> None:
+    from steersman.cli.diagnose import command
+    from steersman.cli.words import units
+
+    page = blown.with_suffix(".html")
+    assert "0.1 nats are 10 %" in CliRunner().invoke(command, ["--html", str(page), str(blown)]).output
+    assert "0.1 nats are 10 %" in page.read_text()
+    assert not units(["The loss is at its best.", "cognats"])
+    assert "e-fold" in units(["2 per e-fold of steps"])

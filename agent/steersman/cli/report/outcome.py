@@ -46,6 +46,14 @@ class Outcome:
         return (*self.replay.recording.notes, *map(str, self.replay.engine.stopped))
 
     @property
+    def sentences(self) -> list[str]:
+        """All that is said of it in words."""
+        if self.replay is None:
+            return []
+        said = self.replay.diagnosis
+        return [*said.evidence_for, *said.evidence_against, *(told.finding.summary for told in self.fired())]
+
+    @property
     def severity(self) -> str | None:
         """Of the loudest finding; None where there is none."""
         found = self.fired()

@@ -12,7 +12,7 @@ from steersman.cli.report.overview import tally
 from steersman.cli.report.page import read_as, when
 from steersman.cli.report.passed_over import PassedOver, lines
 from steersman.cli.report.svg import svg
-from steersman.cli.words import clean, count, effect, number, percent, unwrapped
+from steersman.cli.words import clean, count, effect, number, percent, units, unwrapped
 from steersman.rules.replay import Replay
 
 _STYLE = """
@@ -55,6 +55,8 @@ def web_page(outcomes: Sequence[Outcome], passed: Sequence[PassedOver] = ()) -> 
         parts.append(_overview(outcomes))
     parts += [_section(k, outcome) for k, outcome in enumerate(outcomes)]
     parts += [f'<p class="dim">{_text(line)}</p>' for line in lines(passed)]
+    if legend := units(text for outcome in outcomes for text in outcome.sentences):
+        parts.append(f'<p class="dim">{legend}</p>')
     parts.append('<p class="dim">made by steersman diagnose</p></body></html>\n')
     return "".join(parts)
 

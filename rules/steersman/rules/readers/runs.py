@@ -95,4 +95,6 @@ def run_name(path: Path) -> str:
 
 
 _UNPACKED = "a damaged gzip: nothing of it can be unpacked"
-_SAME_NAMES = {"trainer_state.json", "trainer_log.jsonl", "metrics.csv", "log.txt", "train.log", "output.log"}
+_SAME_NAMES = {
+    "trainer_state.json", "trainer_log.jsonl", "metrics.csv", "log.txt", "train.log", "output.log", "trainer_0_log.txt",
+}  # fmt: skip

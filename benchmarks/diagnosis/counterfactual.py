@@ -34,8 +34,11 @@ CHANGE = 0.05
 
 
 def groups() -> list[tuple[str, str]]:
-    """All pairs but those that take all data in each batch, the quickest first: there is something to see early."""
-    slow = ("M1", "AE", "M2C", "M2", "R", "T")
+    """All pairs but those that take all data in each batch.
+
+    The quickest first: there is something to see early. Then the slowest, lest one core waits for them in the end.
+    """
+    slow = ("T", "R", "M2", "M2C", "AE", "M1")
     pairs = [pair for pair in sweep.groups() if TASKS[pair[0]].batch]
     return sorted(pairs, key=lambda p: slow.index(p[0]) if p[0] in slow else -1)
 

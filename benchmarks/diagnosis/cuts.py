@@ -16,23 +16,31 @@ from steersman.rules.facts import JobFacts
 
 OCTAVES = (0, 1, 2, 3, 4, 5)
 SEEDS = (61, 62)
-DEEP = 0.4
+SIXTEENTH, THIRD, HALF = 1.0 / 16.0, 0.35, 0.5
 
 
 class Cutter(Steersman):
-    """The daemon, but a deep cut is another where the loss has come down by a share of what it had risen."""
+    """The daemon, but with another least factor for a job that is cut deep.
 
-    def __init__(self, said: JobFacts, share: float, factor: float) -> None:
+    Args:
+        said: what is known of the job.
+        least: the factor, whatever the loss does.
+        mending: the factor where the loss has come down again by a share of its rise.
+        share: that share.
+    """
+
+    def __init__(self, said: JobFacts, least: float, mending: float, share: float = 0.5) -> None:
         super().__init__(said)
-        self._share, self._factor = share, factor
+        self._least_cut, self._mending, self._share = least, mending, share
 
     def by(self, prescribed: float, asked: float | None) -> float:
         """See `Steersman`."""
+        if prescribed >= HALF or asked is None:
+            return prescribed
         known = self.engine.features()
         top, now = known.get("overshoot"), known.get("above_start")
-        if prescribed >= DEEP or top is None or now is None or top - now < self._share * top:
-            return prescribed
-        return self._factor
+        mends = top is not None and now is not None and top - now > self._share * top
+        return max(asked, self._mending if mends else THIRD if known.get("warmup") else self._least_cut)
 
 
 def ways(said: JobFacts) -> dict[str, Any]:
@@ -40,11 +48,12 @@ def ways(said: JobFacts) -> dict[str, Any]:
     return {
         "nothing": Hold(),
         "as shipped": Steersman(said),
-        "half where it has come down by a quarter": Cutter(said, 0.25, 0.5),
-        "half where it has come down by half": Cutter(said, 0.5, 0.5),
-        "a third where it has come down by half": Cutter(said, 0.5, 0.35),
-        "half where it has come down by three quarters": Cutter(said, 0.75, 0.5),
-        "a half always": Cutter(said, -1.0, 0.5),
+        "a sixteenth, whatever the loss does": Cutter(said, SIXTEENTH, SIXTEENTH),
+        "a third where it has come down by half": Cutter(said, SIXTEENTH, THIRD),
+        "half where it has come down by a quarter": Cutter(said, SIXTEENTH, HALF, 0.25),
+        "half where it has come down by half": Cutter(said, SIXTEENTH, HALF),
+        "half where it has come down by three quarters": Cutter(said, SIXTEENTH, HALF, 0.75),
+        "half always": Cutter(said, HALF, HALF),
     }
 
 

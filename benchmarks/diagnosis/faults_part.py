@@ -179,7 +179,7 @@ def measure(sweep: Sequence[tuple[SweepRun, Heard]], processes: int = 2) -> dict
             for run in some:
                 for rule in {f.rule for f in run.heard.fired if f.severity != "info" and f.step >= QUIET}:
                     rules[rule] = rules.get(rule, 0) + 1
-            hard[name]["rules"] = rules
+            hard[name]["rules"] = dict(sorted(rules.items()))
         out[half] = {
             "table": _spike_table(pairs, [*plain, *twins]),
             "by fault": _by_fault(pairs),

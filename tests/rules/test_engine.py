@@ -76,12 +76,13 @@ def test_restored_anywhere_it_goes_on_to_the_bit(made: tuple[int, int, float], d
     job = wild(*made)
     cut = data.draw(st.integers(0, len(job)))
     adjusted = data.draw(st.booleans())
-    straight, broken = Engine(PACK, FACTS), Engine(PACK, FACTS)
+    facts = data.draw(st.sampled_from([FACTS, JobFacts("AdamW"), JobFacts("AdamW", 0, joined=True)]))
+    straight, broken = Engine(PACK, facts), Engine(PACK, facts)
     for engine in (straight, broken):
         engine.feed(job.rows(0, cut))
         if adjusted:
             engine.note_adjustment(int(job.steps[min(cut, len(job) - 1)]), 0.5)
-    broken = Engine.restore(PACK, FACTS, broken.snapshot())
+    broken = Engine.restore(PACK, facts, broken.snapshot())
     assert seen(broken) == seen(straight)
     assert repr(broken.feed(job.rows(cut, len(job)))) == repr(straight.feed(job.rows(cut, len(job))))
     assert seen(broken) == seen(straight)

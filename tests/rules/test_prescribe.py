@@ -12,7 +12,7 @@ import pytest
 
 from steersman.rules.engine import Engine, JobFacts, load_pack
 from steersman.rules.judgement import Judgement
-from steersman.rules.prescribe import raised
+from steersman.rules.prescribe import cut, raised
 from steersman.rules.recommend import higher
 from steersman.rules.samples import Samples
 from steersman.rules.verdict import Verdict
@@ -120,6 +120,17 @@ def test_how_far_a_broken_job_is_cut() -> None:
         prescription = engine.diagnose().prescription
         assert prescription is not None
         assert prescription.value == least
+
+
+@pytest.mark.parametrize(("back", "least"), [(0.2, 1 / 16), (0.8, 0.35)])
+def test_a_loss_that_comes_back_by_itself_is_not_cut_deep(back: float, least: float) -> None:
+    up, down = 0.1 * np.arange(40), 4.0 - back * 4.0 * np.minimum(np.arange(80) / 10, 1.0)
+    engine = Engine(PACK, JobFacts("SGD"))
+    engine.feed(s.job(2.3 * np.exp(np.r_[up, down]), lr=3.0, c=-0.2, r=0.3))
+    values = {**dict.fromkeys(("warmup", "fell")), **engine.features()}
+    assert cut(values, broken=True) == least
+    assert cut({**values, "above_start": None}, broken=True) == 1 / 16, "where nobody saw the beginning"
+    assert cut(values, broken=False) == 0.5
 
 
 def test_a_job_that_has_learned_much_is_cut_by_a_step() -> None:

@@ -20,7 +20,7 @@ from steersman.rules.features.nonfinite import Nonfinite
 from steersman.rules.features.norms import GradientLevel
 from steersman.rules.features.numerics import Numerics
 from steersman.rules.features.rate import LearningRate
-from steersman.rules.features.readout import Value, read_out, read_validation
+from steersman.rules.features.readout import Value, read_direction, read_out, read_validation
 from steersman.rules.features.recovery import Recovery
 from steersman.rules.features.regime import Regime
 from steersman.rules.features.saved import Saved
@@ -83,7 +83,9 @@ class Panel(Saved):
     )  # fmt: skip
 
     # Above thirty attributes an object without slots is looked up in a dictionary.
-    __slots__ = (*FIELDS, *_PARTS, "facts", "sets", "_trend", "_trend_fresh", "_trend_varied", "_validation")
+    __slots__ = (
+        *FIELDS, *_PARTS, "facts", "sets", "_trend", "_trend_fresh", "_trend_varied", "_validation", "_direction",
+    )  # fmt: skip
 
     def __init__(self, facts: JobFacts) -> None:
         self.facts = facts
@@ -145,6 +147,7 @@ class Panel(Saved):
         self._trend_fresh = False
         self._trend_varied = False
         self._validation: dict[str, Value] | None = None
+        self._direction: tuple[float, dict[str, Value]] | None = None
 
     def clock(self, step: int, time: float) -> int:
         """Take a row's step and time; returns how many steps it stands for, and begins a regime after a restart."""
@@ -166,6 +169,7 @@ class Panel(Saved):
             self.entered = step
         elif step > self.entered:
             self.joined = self.joined or self.entered >= max(BEGINNING, 2 * taken + 1)
+            self._direction = None
 
     def learning_rate(self, lr: float, steps: int) -> None:
         """Take the LR of the first group."""
@@ -299,6 +303,7 @@ class Panel(Saved):
 
     def take_direction(self, cosine: float | None, update: float | None, weight: float | None) -> None:
         """Take what the probe samples every tenth step."""
+        self._direction = None
         if cosine is not None and abs(cosine) < BOUND:
             self.hypergrad.update(min(max(cosine, -1.0), 1.0))
         if update is not None and weight is not None and 1.0 / BOUND < update < BOUND and 1.0 / BOUND < weight < BOUND:
@@ -309,6 +314,7 @@ class Panel(Saved):
         """Take the first-order decrease that this row's step promised, and the norm of its gradient."""
         if not abs(predicted) < BOUND:
             return
+        self._direction = None
         self.alignment.promised(self.step, predicted, norm if norm is not None and norm < BOUND else None)
         if self.drawup.count and not self.scale.affine:
             self.gain.update(self.step, self.scale.back(self.drawup.fast.mean), predicted)
@@ -350,11 +356,13 @@ class Panel(Saved):
         self.alignment.reset()
         self.judged, self.p_low, self.p_high, self.octaves = 0, None, None, None
         self._trend_fresh = False
+        self._direction = None
 
     def checked(self, values: Mapping[str, Value]) -> None:
         """The rules have seen these values: peaks start anew, and the LR is judged again where more is known."""
         if self.hypergrad.count >= (self.judged + JUDGE_EVERY if self.judged else MIN_SAMPLES):
             self.judged = self.hypergrad.count
+            self._direction = None
             judgement = judge(values)
             if judgement is None:
                 self.p_low = self.p_high = self.octaves = None
@@ -399,6 +407,12 @@ class Panel(Saved):
         """Every feature by name; None is unknown."""
         return read_out(self)
 
+    def direction(self, horizon: float) -> dict[str, Value]:
+        """What is known of the direction of steps over such a horizon; read far more often than it is sampled."""
+        if self._direction is None or self._direction[0] != horizon:
+            self._direction = horizon, read_direction(self, horizon)
+        return self._direction[1]
+
     def validation(self) -> dict[str, Value]:
         """What is known of the validation set that has risen most; read far more often than evaluations come."""
         if self._validation is None:
@@ -423,4 +437,4 @@ class Panel(Saved):
             self.sets[name] = ValidationSet()
             self.sets[name].load(saved)
         self._trend_fresh = False
-        self._validation = None
+        self._validation = self._direction = None

@@ -135,29 +135,36 @@ def _put_levels(panel: Panel, out: dict[str, Value], relative: bool) -> None:
 
 
 def _put_direction(panel: Panel, out: dict[str, Value]) -> None:
-    cosine, size = panel.hypergrad, panel.step_size
     planned, horizon = panel.facts.planned_steps, panel.horizon
-    if cosine.count or size.count:
-        count = cosine.count
-        out["n_c"] = float(count) if count else None
-        out["c"] = cosine.mean if count >= 3 else None
-        out["t_c"] = cosine.t if count >= 3 else None
-        own = panel.alignment.mean
-        out["c_own"] = own.mean if own.count >= 3 else None
-        moved = size.count > 0
-        reach = size.over(horizon) if moved else None
-        travel = size.travel if moved and not panel.joined else None
-        out["r"] = size.ratio if moved else None
-        out["r_top"] = math.exp(size.ln_top) if moved else None
-        out["R"] = reach if planned > 0 else None
-        out["R_assumed"] = reach
-        out["p_low"], out["p_high"], out["octaves"] = panel.p_low, panel.p_high, panel.octaves
-        out["travel"] = travel
-        out["pace"] = travel * math.sqrt(horizon / max(panel.step + 1, 1)) if travel is not None else None
-    else:
-        out.update(_NO_DIRECTION)
     out["horizon"] = horizon
     out["progress"] = min((panel.step + 1) / planned, 1.0) if planned > 0 else None
+    if not panel.hypergrad.count and not panel.step_size.count:
+        out.update(_NO_DIRECTION)
+        return
+    out.update(panel.direction(horizon))
+    travel = out["travel"]
+    out["pace"] = travel * math.sqrt(horizon / max(panel.step + 1, 1)) if travel is not None else None
+
+
+def read_direction(panel: Panel, horizon: float) -> dict[str, Value]:
+    """What is known of the direction and the length of steps, but for what changes with every step."""
+    cosine, size, own = panel.hypergrad, panel.step_size, panel.alignment.mean
+    count, moved = cosine.count, size.count > 0
+    reach = size.over(horizon) if moved else None
+    return {
+        "n_c": float(count) if count else None,
+        "c": cosine.mean if count >= 3 else None,
+        "t_c": cosine.t if count >= 3 else None,
+        "c_own": own.mean if own.count >= 3 else None,
+        "r": size.ratio if moved else None,
+        "r_top": math.exp(size.ln_top) if moved else None,
+        "R": reach if panel.facts.planned_steps > 0 else None,
+        "R_assumed": reach,
+        "p_low": panel.p_low,
+        "p_high": panel.p_high,
+        "octaves": panel.octaves,
+        "travel": size.travel if moved and not panel.joined else None,
+    }
 
 
 def _put_rate(panel: Panel, out: dict[str, Value]) -> None:

@@ -11,6 +11,9 @@ from steersman.rules.features.saved import Saved
 
 SLOTS = 64
 BINS = 16
+PAIRWISE = 32
+"""Blocks from which on a trend is read at every second: that halves what it costs, and delays it by three points in
+a hundred."""
 _PAIRS = {n: np.triu_indices(n, 1) for n in range(BINS, SLOTS // 2 + 1)}
 # S of n values has the variance n (n - 1) (2 n + 5) / 18; brought to that of 16, so that one threshold serves all.
 _SCALE = {n: math.sqrt(16 * 15 * 37 / (n * (n - 1) * (2 * n + 5))) for n in _PAIRS}
@@ -68,7 +71,7 @@ class BlockRing(Saved):
         self.points = 0
 
     def add(self, ln_step: float, ln_lr_sum: float, level: float) -> bool:
-        """Take a point; returns whether a block was completed."""
+        """Take a point; returns whether that may change the trend."""
         self.points += 1
         self.held += 1
         self.x += ln_step
@@ -86,7 +89,8 @@ class BlockRing(Saved):
             for column in (self.xs, self.ss, self.ys):
                 column[:] = [(a + b) / 2.0 for a, b in zip(column[::2], column[1::2], strict=True)]
             self.size *= 2
-        return True
+        n = len(self.ys)
+        return n <= PAIRWISE or n % 2 == 0
 
     def trend(self, by_lr: bool) -> Trend | None:
         """The line through the last half; None before 20 points or where the abscissa does not move.
@@ -97,6 +101,8 @@ class BlockRing(Saved):
         n = len(self.ys)
         if n < BINS or self.points < 20:
             return None
+        if n > PAIRWISE:
+            n -= n % 2
         take = max(n - n // 2, BINS)
         xs, ys = (self.ss if by_lr else self.xs)[n - take :], self.ys[n - take :]
         x, y = np.array(xs), np.array(ys)

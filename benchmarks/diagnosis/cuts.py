@@ -13,6 +13,7 @@ from benchmarks.diagnosis.peers.policies import Hold, Steersman
 from benchmarks.diagnosis.trial import try_all
 
 from steersman.rules.facts import JobFacts
+from steersman.rules.prescribe import mends
 
 OCTAVES = (0, 1, 2, 3, 4, 5)
 SEEDS = (61, 62)
@@ -37,10 +38,10 @@ class Cutter(Steersman):
         """See `Steersman`."""
         if prescribed >= HALF or asked is None:
             return prescribed
-        known = self.engine.features()
-        top, now = known.get("overshoot"), known.get("above_start")
-        mends = top is not None and now is not None and top - now > self._share * top
-        return max(asked, self._mending if mends else THIRD if known.get("warmup") else self._least_cut)
+        known = {**dict.fromkeys(("overshoot", "above_start", "cusum")), **self.engine.features()}
+        if mends(known, self._share):
+            return max(asked, self._mending)
+        return max(asked, THIRD if known.get("warmup") else self._least_cut)
 
 
 def ways(said: JobFacts) -> dict[str, Any]:

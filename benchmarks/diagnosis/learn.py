@@ -3,6 +3,9 @@
     python -m benchmarks.diagnosis.learn            # writes rules/steersman/rules/judgement.json
     python -m benchmarks.diagnosis.learn --check    # leaves out a fifth of the tasks at a time, and prints what is left
 
+Either trains the jobs of both first, where they are not kept yet: the 560 groups of the school take half an hour on two
+cores.
+
 What it learns from: runs of 1,000 steps, as they stood at several times, with the label of how they ended
 (`benchmarks.diagnosis.sweep`). Held-out tasks and optimizers are never loaded. Signs are fixed where theory fixes
 them: whatever else is known, longer steps never speak for "too low", nor steps that agree for "too high".
@@ -26,7 +29,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from benchmarks.__main__ import say
 from benchmarks.diagnosis.joined import entered
-from benchmarks.diagnosis.sweep import SweepRun, load_school, load_sweep
+from benchmarks.diagnosis.sweep import SweepRun, groups, held_out, load_school, load_sweep, make, school
 
 from steersman.rules.engine import Engine
 from steersman.rules.features import panel
@@ -91,7 +94,10 @@ def watch(run: SweepRun, recording: Recording, first: int, stops: Sequence[int])
 
 def examples(processes: int = 2) -> dict[str, Any]:
     """Inputs and labels of the tuning half and of the school."""
-    runs = [run for run in load_sweep() if not run.held_out] + load_school()
+    tuning = [pair for pair in groups() if not held_out(*pair)]
+    make(processes, [(task, optimizer, "wsd") for task, optimizer in tuning])
+    make(processes, school())
+    runs = load_sweep(tuning) + load_school()
     say(f"looking at {len(runs)} runs")
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_unjudged) as pool:
         found = [one for some in pool.map(look, runs, chunksize=50) for one in some]

@@ -180,6 +180,12 @@ def test_databases_of_others(good: Path, tmp_path: Path) -> None:
     old = database(tmp_path / "old.db", *(f"CREATE TABLE {name} (x)" for name in ("runs", "metrics", "params")))
     said = [str(one.get("error")) for one in objects(diagnose("--json", *sorted(tmp_path.glob("*.db"))))]
     assert said[1].startswith("MLflow's database cannot be read: no such ")
+    (tmp_path / "torn.db").write_bytes(b"SQLite format 3\0" + bytes(40))
+    torn = objects(diagnose("--json", tmp_path / "torn.db"))
+    assert str(torn[0]["error"]).startswith("an SQLite database that cannot be looked into (")
+    (tmp_path / "torn.db").unlink()
+    absent = objects(diagnose("--json", "--format", "mlflow", tmp_path / "absent.db"))
+    assert absent[0]["error"] == "there is no such file"
     assert said[0] == said[2] == said[3] == "it is an SQLite database, but no store of Steersman's"
     old.unlink()
     assert [one["run"] for one in objects(diagnose("--json", tmp_path))] == ["good"]
@@ -217,6 +223,25 @@ def test_the_database_of_mlflow_holds_all_its_runs(good: Path, tmp_path: Path) -
     assert [one["run"] for one in objects(diagnose("--json", "--format", "mlflow", tmp_path))] == ["first", "second"]
     none = objects(diagnose("--json", "--format", "csv", tmp_path))
     assert str(none[0]["error"]).startswith("no log of a known kind")
+
+
+def test_what_is_odd_in_the_database_of_mlflow_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [logged(run, "train_loss", k, 1 / (k + 1) + 0.1) for run in "ab" for k in range(100)]
+    rows += [logged("d", "accuracy", k, 0.5) for k in range(100)]
+    rows += [
+        "INSERT INTO metrics VALUES ('lr', 'much', 1, 'b', 1, 0), ('lr', 1.0, NULL, 'b', 1, 0)",
+        "INSERT INTO metrics VALUES ('lr', NULL, 1, 'b', 1, 0)",
+        "INSERT INTO runs VALUES ('e', NULL, 'active', 9), ('f', x'ff', 'active', 10)",
+        "INSERT INTO metrics VALUES ('train_loss', 'none', 1, 'e', 1, 0)",
+        logged("f", "train_loss", 0, 1.0),
+    ]
+    made = database(tmp_path / "mlflow.db", *MLFLOW, *rows)
+    found = objects(diagnose("--json", made))
+    assert [one.get("run") for one in found] == ["first", "second", "b'\\xff'", None]
+    assert "3 values are no points: left out" in str(found[1]["notes"])
+    assert str(found[3]).count("nothing") == 1, "a run without a loss is said"
+    monkeypatch.setattr("steersman.rules.readers.mlflowdb.MAX_RUNS", 4)
+    assert "the newest 4 of 5 runs are read" in str(objects(diagnose("--json", made))[0]["notes"])
 
 
 def test_an_infinite_loss_does_not_set_the_scale_of_the_page(tmp_path: Path) -> None:

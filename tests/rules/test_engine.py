@@ -89,6 +89,22 @@ def test_restored_anywhere_it_goes_on_to_the_bit(made: tuple[int, int, float], d
     assert broken.snapshot() == straight.snapshot()
 
 
+@pytest.mark.parametrize("cut", [61, 67, 70, 129, 262, 399])
+@pytest.mark.parametrize("schedule", [1.0, 0.0])
+def test_a_long_quiet_job_goes_on_to_the_bit(cut: int, schedule: float) -> None:
+    n = 420
+    rng, lr = np.random.default_rng(4), 1e-3 * (1.0 - (1.0 - schedule) * np.arange(n) / n)
+    columns = {"loss": Column.full(2.0 * np.exp(0.05 * rng.standard_normal(n))), "lr/0": Column.full(lr)}
+    job = Samples(np.arange(n), np.asarray(1e9 + np.arange(n) * 0.1, np.float64), columns)
+    straight, broken = Engine(PACK, FACTS), Engine(PACK, FACTS)
+    straight.feed(job.rows(0, cut))
+    broken.feed(job.rows(0, cut))
+    broken = Engine.restore(PACK, FACTS, broken.snapshot())
+    assert seen(broken) == seen(straight)
+    assert repr(broken.feed(job.rows(cut, n))) == repr(straight.feed(job.rows(cut, n)))
+    assert seen(broken) == seen(straight)
+
+
 @settings(max_examples=30, deadline=None)
 @given(jobs, st.data())
 def test_a_prefix_is_judged_as_the_whole_judges_it(made: tuple[int, int, float], data: st.DataObject) -> None:

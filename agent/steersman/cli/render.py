@@ -301,6 +301,8 @@ def job_page(detail: views.JobDetail, events: int = 12) -> Group:
     told = [finding.summary for finding in job.findings if finding.state != "inactive"]
     if job.diagnosis is not None:
         told += [*job.diagnosis.evidence_for, *job.diagnosis.evidence_against]
+        if job.diagnosis.prescription is not None and (e := job.diagnosis.prescription.expected) is not None:
+            told.append(effect(e.nats, e.low, e.high, e.jobs))
     if legend := units(told):
         parts.append(Text(f"\n  {legend}", "dim"))
     if detail.adjustments:

@@ -30,7 +30,8 @@ def clean(text: str, limit: int = 2000) -> str:
 
 
 _ITEM = re.compile(r"(\d+[.)]|[-*])\s+")
-_BEGINS = re.compile(r"\s*(\d+[.)]\s|[-*]\s|[|#>`]|$)")
+_BLOCK = re.compile(r"\s*(\d+[.)]\s|[-*]\s|[|#>]|$)")
+_FENCE = "```"
 _WRAPPED = 60
 """A line of as many characters may have been broken to fit a page."""
 
@@ -42,16 +43,18 @@ def unwrapped(text: str) -> str:
     ['1. Stop.', '2. Go back to a checkpoint.']
     """
     lines: list[str] = []
-    fits = False  # the next line may belong to this one
-    item = False
+    fits = item = fenced = False  # the next line may belong to this one; this is an item; this is as it was written
     for line in text.strip("\n").splitlines():
-        continues = bool(lines) and not _BEGINS.match(line)
+        fence = line.strip().startswith(_FENCE)
+        continues = bool(lines) and not (fenced or fence or _BLOCK.match(line))
         if continues and (fits or (item and line.startswith("  "))):
             lines[-1] += " " + line.strip()
         else:
             lines.append(line.rstrip())
-            item = _ITEM.match(line) is not None
-        fits = len(line) >= _WRAPPED and not line.startswith(("|", "#", "`", "    "))
+            item = _ITEM.match(line.lstrip()) is not None
+        fenced ^= fence
+        code = fenced or fence or (line.startswith("    ") and not item)
+        fits = len(line) >= _WRAPPED and not code and not line.startswith(("|", "#"))
     return "\n".join(lines)
 
 

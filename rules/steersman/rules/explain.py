@@ -18,6 +18,7 @@ class Explanation:
     """A template with `{feature}` or `{feature:.2f}` in it, and with `[parts]` that may be left out.
 
     A part in brackets is told where all features in it are known; without features, brackets are text like any other.
+    Parts do not stand within parts.
 
     >>> said = Explanation("The loss rose by {up:.1f} nats[, each step being {r:.0%} of the weights].")
     >>> said.fill({"up": 0.52, "r": 0.1}), said.fill({"up": 0.52, "r": None})
@@ -47,6 +48,27 @@ class Explanation:
         """The sentence for these features."""
         told = [text for text, names in self._parts if all(values.get(name) is not None for name in names)]
         return "".join(told).format_map(_Known(values))
+
+
+def has_nested_parts(template: str) -> bool:
+    """Whether brackets stand within brackets that have a feature in them.
+
+    >>> has_nested_parts("{a}[, {b} [nats]]"), has_nested_parts("{a}[, {b}] [nats]"), has_nested_parts("[a [b]] {c}")
+    (True, False, False)
+    """
+    depth, nested, start = 0, False, 0
+    for place, sign in enumerate(template):
+        if sign == "[":
+            start = place if depth == 0 else start
+            depth += 1
+            nested = nested or depth > 1
+        elif sign == "]" and depth:
+            depth -= 1
+            if depth == 0:
+                if nested and "{" in template[start:place].replace("{{", ""):
+                    return True
+                nested = False
+    return False
 
 
 def _names(template: str) -> frozenset[str]:

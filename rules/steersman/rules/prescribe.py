@@ -18,6 +18,9 @@ three in a hundred are beyond 0.96."""
 LONGEST_R = 1.0
 """Twice the R = r sqrt(T) of tuned runs; a raise does not go further."""
 
+RISEN, UNUSUAL = 0.7, 2.0
+"""Nats that a loss must have risen for it to come back, and the cumulative sum of one that rises at present."""
+
 LEARNED = 1.0
 """A loss that fell by so many nats is that of a job that works."""
 
@@ -64,7 +67,12 @@ def cut(values: Mapping[str, Value], broken: bool) -> float:
     return 0.35 if values["warmup"] or mends(values) else 1.0 / 16.0
 
 
-def mends(values: Mapping[str, Value]) -> bool:
-    """Whether a loss that had risen above its first has come down again by half of that."""
-    top, now = values["overshoot"], values["above_start"]
-    return top is not None and now is not None and top > 0.0 and top - now > 0.5 * top
+def mends(values: Mapping[str, Value], share: float = 0.5) -> bool:
+    """Whether a loss that had risen to twice its first has come down again by a share of that rise, and does not rise.
+
+    The mean that tells so lags by some points, in which a job that breaks once more stands out from its noise.
+    """
+    top, now, cusum = values["overshoot"], values["above_start"], values["cusum"]
+    if top is None or now is None or top < RISEN or cusum is None or cusum > UNUSUAL:
+        return False
+    return top - now > share * top

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from steersman.rules.explain import has_nested_parts
 from steersman.rules.features.catalogue import FeatureName
 from steersman.rules.finding import Severity
 from steersman.rules.language.cel import Checker
@@ -197,6 +198,8 @@ class RuleFile(TreeReader):
     def _wrong_braces(self, template: str) -> Iterator[str]:
         """What is wrong with the fields of a template, each for itself: Python's own reader stops at the first."""
         hint = "write {feature} or {feature:.2f}"
+        if has_nested_parts(template):
+            yield "bad template: a part in [brackets] that may be left out has another in it"
         for brace in _BRACES.finditer(template):
             if brace["lone"]:
                 yield f"bad template: a single {brace['lone']!r}; {hint}, and {brace['lone'] * 2} for the sign itself"

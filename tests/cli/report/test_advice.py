@@ -22,6 +22,9 @@ LONG = "Look at where it began: at the top of a warm-up, or after a jump of"
         (f"{LONG}\n- the rate", [LONG, "- the rate"]),
         (f"| {LONG} |\n| a |\nb", [f"| {LONG} |", "| a |", "b"]),
         (f"    {LONG}\n    as code", [f"    {LONG}", "    as code"]),
+        (f"```\n{LONG} | a\nb\n```\nc", ["```", f"{LONG} | a", "b", "```", "c"]),
+        (f"1. {LONG}\n   `the rate`.", [f"1. {LONG} `the rate`."]),
+        ("1. a\n   - b\n     c", ["1. a", "   - b c"]),
         ("", []),
     ],
 )

@@ -24,14 +24,14 @@ def outcomes(paths: Sequence[Path], wishes: Wishes, pack: Pack, say: Say, passed
         wishes: what the user says of the logs.
         pack: the rules.
         say: told what is at work, for a progress line.
-        passed: told of files in a folder that look like logs and are passed over, and why.
+        passed: told of files in a folder that look like logs, and of runs beside others, that are passed over, and why.
     """
     for path in paths:
         for found in _below(path, wishes, say, passed):
             if isinstance(found, Outcome):
                 yield found
             else:
-                yield from _of(found, wishes, pack, say)
+                yield from _of(found, wishes, pack, say, passed)
 
 
 def _below(path: Path, wishes: Wishes, say: Say, passed: Passed) -> Iterator[Found | Outcome]:
@@ -66,7 +66,7 @@ def _is_own(path: Path) -> bool:
     return is_database(path) and not mlflowdb.is_database(path)
 
 
-def _of(found: Found, wishes: Wishes, pack: Pack, say: Say) -> Iterator[Outcome]:
+def _of(found: Found, wishes: Wishes, pack: Pack, say: Say, passed: Passed) -> Iterator[Outcome]:
     if found.problem:
         yield Outcome(found.source, error=found.problem)
         return
@@ -75,7 +75,7 @@ def _of(found: Found, wishes: Wishes, pack: Pack, say: Say) -> Iterator[Outcome]
         if found.form is None and not wishes.format and _is_own(found.path):
             runs = read_store(found.path, found.source, wishes)
         else:
-            runs = read_runs(found.path, found.source, wishes, found.form)
+            runs = read_runs(found.path, found.source, wishes, found.form, passed)
     except ReadError as error:
         yield Outcome(found.source, error=str(error))
         return

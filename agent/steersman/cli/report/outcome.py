@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from steersman.cli.report.episodes import Fired, fired
+from steersman.cli.words import effect
 from steersman.rules.finding import Severity
 from steersman.rules.replay import Replay
 from steersman.rules.sentences import headline
@@ -51,7 +52,10 @@ class Outcome:
         if self.replay is None:
             return []
         said = self.replay.diagnosis
-        return [*said.evidence_for, *said.evidence_against, *(told.finding.summary for told in self.fired())]
+        words = [*said.evidence_for, *said.evidence_against, *(told.finding.summary for told in self.fired())]
+        if said.prescription is not None and (e := said.prescription.expected) is not None:
+            words.append(effect(e.nats, e.low, e.high, e.jobs))
+        return words
 
     @property
     def severity(self) -> str | None:

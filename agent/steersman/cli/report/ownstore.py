@@ -30,8 +30,8 @@ def is_database(path: Path) -> bool:
 
 def is_store(path: Path) -> bool:
     """Whether a database is a store of Steersman's, or may be one, for it cannot be looked into."""
-    found = mlflowdb.tables(path)
-    return "attempt" in found or not found
+    found, problem = mlflowdb.look(path)
+    return "attempt" in found or bool(problem)
 
 
 def read_store(path: Path, source: str, wishes: Wishes) -> list[Recording]:
@@ -47,7 +47,10 @@ def read_store(path: Path, source: str, wishes: Wishes) -> list[Recording]:
         raise ReadError(
             f"it is an SQLite database, and reading a store needs {error.name}: pip install 'steersman[monitor]'"
         ) from None
-    if not is_store(path):
+    found, problem = mlflowdb.look(path)
+    if problem:
+        raise ReadError(f"an SQLite database that cannot be looked into ({problem}): stop what writes it, or copy it")
+    if "attempt" not in found:
         raise ReadError("it is an SQLite database, but no store of Steersman's")
     runs = []
     try:

@@ -104,7 +104,7 @@ class BlockRing(Saved):
         if n > PAIRWISE:
             n -= n % 2
         take = max(n - n // 2, BINS)
-        xs, ys = (self.ss if by_lr else self.xs)[n - take :], self.ys[n - take :]
+        xs, ys = (self.ss if by_lr else self.xs)[n - take : n], self.ys[n - take : n]
         x, y = np.array(xs), np.array(ys)
         first, second = _PAIRS[take]
         dx = x.take(second)

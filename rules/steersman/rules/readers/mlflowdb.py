@@ -20,64 +20,75 @@ MAX_RUNS = 1000
 _TABLES = {"runs", "metrics", "params"}
 _RUNS = (
     "SELECT run_uuid, coalesce(nullif(name, ''), (SELECT value FROM tags WHERE tags.run_uuid = runs.run_uuid AND "
-    "key = 'mlflow.runName'), run_uuid) FROM runs WHERE lifecycle_stage = 'active' ORDER BY start_time DESC, run_uuid"
+    "key = 'mlflow.runName'), run_uuid) FROM runs WHERE lifecycle_stage = 'active' AND "
+    "EXISTS (SELECT 1 FROM metrics WHERE metrics.run_uuid = runs.run_uuid) ORDER BY start_time DESC, run_uuid"
 )
 _METRICS = "SELECT key, value, timestamp, step, is_nan FROM metrics WHERE run_uuid = ? ORDER BY timestamp, step"
 _PARAMS = "SELECT key, value FROM params WHERE run_uuid = ?"
+_PATIENCE_S = 1.0
+"""How long a database may be locked by who writes it."""
 
 
-def tables(path: Path) -> set[str]:
-    """Names of the tables of a database; none where it cannot be looked into."""
+def look(path: Path) -> tuple[frozenset[str], str]:
+    """Names of the tables of a database, and why it cannot be looked into, which is empty where it can."""
     import sqlite3
 
     try:
         with closing(_opened(path)) as opened:
-            return {str(name) for (name,) in opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    except (sqlite3.Error, ValueError):
-        return set()
+            found = opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    except (sqlite3.Error, ValueError) as error:
+        return frozenset(), str(error) or "it is damaged"
+    return frozenset(str(name) for (name,) in found), ""
 
 
 def is_database(path: Path) -> bool:
     """Whether a database is one of MLflow's."""
-    return tables(path) >= _TABLES
+    return look(path)[0] >= _TABLES
 
 
 def read(path: Path) -> list[Log]:
     """Read the runs that were not deleted and have a metric, oldest first."""
     import sqlite3
 
+    path.stat()  # there is such a file
     try:
         with closing(_opened(path)) as opened:
             found = opened.execute(_RUNS).fetchall()
-            logs = [_run(opened, *run) for run in reversed(found[:MAX_RUNS])]
+            note = f"the newest {MAX_RUNS:,} of {len(found):,} runs are read" if len(found) > MAX_RUNS else ""
+            newest = reversed(found[:MAX_RUNS])
+            logs = [log for run, name in newest if (log := _run(opened, run, name, note)) is not None]
     except (sqlite3.Error, ValueError) as error:
         raise ReadError(f"MLflow's database cannot be read: {error}") from None
-    runs = [log for log in logs if log is not None]
-    if not runs:
+    if not logs:
         raise ReadError("MLflow's database, and no run in it has a metric")
-    if len(found) > MAX_RUNS:
-        note = f"the newest {MAX_RUNS:,} of {len(found):,} runs are read"
-        runs[0] = Log(runs[0].name, runs[0].table, runs[0].facts, (note,))
-    return runs
+    return logs
 
 
 def _opened(path: Path) -> Any:
     import sqlite3
 
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_PATIENCE_S)
 
 
-def _run(opened: Any, run: str, name: str) -> Log | None:
+def _run(opened: Any, run: str, name: Any, note: str) -> Log | None:
     points = Points()
-    metrics: Iterable[tuple[str, float, int, int, int]] = opened.execute(_METRICS, (run,))
+    broken = 0
+    metrics: Iterable[tuple[Any, Any, Any, Any, Any]] = opened.execute(_METRICS, (run,))
     for key, value, time, step, is_nan in metrics:
-        points.add(key, step, _value(value, is_nan), time / 1000.0)
+        try:
+            points.add(str(key), int(step), _value(float(value), is_nan), float(time) / 1000.0)
+        except (TypeError, ValueError, OverflowError):
+            broken += 1
     if not points.count:
         return None
-    return Log(name[:120], points.table(by_time=True), facts_of(dict(opened.execute(_PARAMS, (run,)))))
+    settings = {str(key): value for key, value in opened.execute(_PARAMS, (run,)) if isinstance(value, str)}
+    notes = [note] if note else []
+    if broken:
+        notes.append(f"{broken} values are no points: left out")
+    return Log(str(name)[:120], points.table(by_time=True), facts_of(settings), tuple(notes))
 
 
-def _value(stored: float, is_nan: int) -> float:
+def _value(stored: float, is_nan: Any) -> float:
     # An infinite value is stored as the largest that a double can have.
     if is_nan:
         return math.nan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,13 @@ from steersman.rules.readers.split import split
 from steersman.rules.recording import Recording
 
 
-def read_runs(path: Path, source: str, wishes: Wishes, form: Format | None = None) -> list[Recording]:
+def read_runs(
+    path: Path,
+    source: str,
+    wishes: Wishes,
+    form: Format | None = None,
+    passed: Callable[[str, str], None] = lambda name, reason: None,
+) -> list[Recording]:
     """The runs that one file holds; at least one.
 
     Args:
@@ -22,6 +29,7 @@ def read_runs(path: Path, source: str, wishes: Wishes, form: Format | None = Non
         source: what to call it.
         wishes: what the user says of it.
         form: its format, where a search has recognised it.
+        passed: told of each run that cannot be read beside others that can, and why.
 
     Raises:
         ReadError: it holds none that can be read, with what is wrong and what to do.
@@ -42,13 +50,13 @@ def read_runs(path: Path, source: str, wishes: Wishes, form: Format | None = Non
             logs[-1] = replace(logs[-1], notes=(*logs[-1].notes, words))
         several = len(logs) > 1
         runs: list[Recording] = []
-        problem: ReadError | None = None
+        problems: list[tuple[str, ReadError]] = []
         for k, log in enumerate(logs):
             name = f"{run_name(path)} {k + 1}" if several else run_name(path)
             try:
                 runs.append(assemble(source, name, form.name, log, wishes))
             except ReadError as error:
-                problem = ReadError("; ".join((str(error), *log.notes)))
+                problems.append((log.name or name, ReadError("; ".join((str(error), *log.notes)))))
     except OSError as error:
         raise ReadError(reason(error)) from None
     except MemoryError:
@@ -57,7 +65,9 @@ def read_runs(path: Path, source: str, wishes: Wishes, form: Format | None = Non
         if collecting:
             gc.enable()
     if not runs:
-        raise problem or ReadError("there is no run in it")
+        raise problems[-1][1] if problems else ReadError("there is no run in it")
+    for name, problem in problems:
+        passed(f"{source}: {name}", str(problem))
     return runs
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from steersman.cli.words import clean, plural
+from steersman.cli.words import clean, count
 
 _NAMED = 5
 
@@ -35,7 +35,7 @@ def lines(passed: Sequence[PassedOver]) -> list[str]:
     shown = [f"  {clean(file.source)}: {clean(file.reason)}" for file in passed[:_NAMED]]
     more = len(passed) - _NAMED
     return [
-        f"{plural(len(passed), 'file')} passed over:",
+        f"{count(len(passed))} passed over:",
         *shown,
         *([f"  and {more:,} more, which --json names"] if more > 0 else []),
     ]

@@ -12,7 +12,7 @@ import pytest
 
 from steersman.rules.engine import Engine, JobFacts, load_pack
 from steersman.rules.judgement import Judgement
-from steersman.rules.prescribe import cut, raised
+from steersman.rules.prescribe import raised
 from steersman.rules.recommend import higher
 from steersman.rules.samples import Samples
 from steersman.rules.verdict import Verdict
@@ -111,40 +111,14 @@ def test_a_raise_goes_half_of_the_way_and_no_further_than_theory(
     assert min(asked, raised(values, asked, optimizer)) == pytest.approx(most, rel=0.05)
 
 
-def test_how_far_a_broken_job_is_cut() -> None:
-    """At once, but for one that breaks in its warm-up: weights that were blown up need long steps to come back."""
-    blown = 2.3 * np.exp(0.05 * np.arange(60))
-    for lr, least in ((0.3, 1 / 16), (0.3 * np.arange(1, 61) / 60, 0.35)):
-        engine = Engine(PACK, JobFacts("AdamW"))
-        engine.feed(s.job(blown, lr=lr, c=-0.2, r=0.3))
-        prescription = engine.diagnose().prescription
-        assert prescription is not None
-        assert prescription.value == least
-
-
-@pytest.mark.parametrize(("back", "least"), [(0.2, 1 / 16), (0.8, 0.35)])
-def test_a_loss_that_comes_back_by_itself_is_not_cut_deep(back: float, least: float) -> None:
-    up, down = 0.1 * np.arange(40), 4.0 - back * 4.0 * np.minimum(np.arange(80) / 10, 1.0)
-    engine = Engine(PACK, JobFacts("SGD"))
-    engine.feed(s.job(2.3 * np.exp(np.r_[up, down]), lr=3.0, c=-0.2, r=0.3))
-    values = {**dict.fromkeys(("warmup", "fell", "cusum")), **engine.features()}
-    assert cut(values, broken=True) == least
-    assert cut({**values, "above_start": None}, broken=True) == 1 / 16, "where nobody saw the beginning"
-    assert cut(values, broken=False) == 0.5
-
-
-def test_a_job_that_breaks_once_more_does_not_come_back() -> None:
-    up, down = 0.1 * np.arange(20), 2.0 - 0.2 * np.minimum(np.arange(70), 9.0)
-    noise = 0.05 * np.random.default_rng(3).standard_normal(90)
-    calm = 2.3 * np.exp(np.r_[up, down] + noise)
-    engine = Engine(PACK, JobFacts("SGD"))
-    engine.feed(s.job(calm, lr=3.0, c=-0.2, r=0.3))
-    blank = dict.fromkeys(("warmup", "fell", "overshoot", "above_start", "cusum"))
-    assert cut({**blank, **engine.features()}, broken=True) == 0.35
-    for more in (2, 3, 4):
-        engine = Engine(PACK, JobFacts("SGD"))
-        engine.feed(s.job(np.r_[calm, 2.3 * np.exp(1.5 * np.arange(1, more + 1))], lr=3.0, c=-0.2, r=0.3))
-        assert cut({**blank, **engine.features()}, broken=True) == 1 / 16, more
+@pytest.mark.parametrize("lr", [0.3, 0.3 * np.arange(1, 61) / 60])
+def test_how_far_a_broken_job_is_cut(lr: Any) -> None:
+    """Less than what is asked for: weights that were blown up need long steps to come back."""
+    engine = Engine(PACK, JobFacts("AdamW"))
+    engine.feed(s.job(2.3 * np.exp(0.05 * np.arange(60)), lr=lr, c=-0.2, r=0.3))
+    prescription = engine.diagnose().prescription
+    assert prescription is not None
+    assert prescription.value == 0.35
 
 
 def test_a_job_that_has_learned_much_is_cut_by_a_step() -> None:

@@ -53,8 +53,8 @@ def cut(values: Mapping[str, Value], broken: bool) -> float:
     """The least that a rate that is too high is multiplied with at once.
 
     A job that is not broken is moved by one step and then looked at again, and so is one that is but has learned much:
-    it works, if badly. One that is broken may be moved again at once. On 1,296 fresh jobs of the tuning half a sixteenth
-    in place of this harmed 22 of 813 that were acted on, this 8 of 401, and closed no more regret
+    it works, if badly. One that is broken may be moved again at once. On fresh seeds of the tuning half a sixteenth in
+    place of this harmed 22 of 813 jobs that were acted on, this 8 of 401, and closed no more regret
     (`benchmarks.diagnosis.cuts`).
     """
     fell = values["fell"]

@@ -124,7 +124,11 @@ def test_an_operator_halves_the_lr_and_gives_it_back(stack: Stack, train: Path) 
     )
     stack.json("adjust", "hand", "release", "--yes")
     wait_for("its own LR again", lambda: (j := stack.job("hand")) and j["lr"] == 0.01 and j["total_factor"] == 1.0)
-    stack.json("adjust", "hand", "scale", "0.5", "--yes")
+    # What the job reports is at its end before the daemon has seen that the release is.
+    wait_for(
+        "the release being over, as the daemon sees it",
+        lambda: stack.ask("adjust", "hand", "scale", "0.5", "--yes", check=False).returncode == 0,
+    )
     assert stack.json("revert", "hand")["adjustment"]["state"] == "reverted"
     assert "unbroken" in stack.ask("ledger", "verify", "hand").stdout
     Path(f"{out}.stop").touch()

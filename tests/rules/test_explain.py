@@ -38,3 +38,18 @@ def test_a_sentence_without_features_is_told_as_it_stands(text: str) -> None:
 
 def test_a_number_beyond_all_reason_is_told_in_powers_of_ten() -> None:
     assert Explanation("{up:.2f}").fill({"up": 3e9}) == "3e+09"
+
+
+@pytest.mark.parametrize(
+    ("form", "value", "said"),
+    [
+        ("{r:.2%}", 0.00001234, "0.001%"),
+        ("{r:.2f}", -0.0004, "-0.0004"),
+        ("{r:+.2f}", 0.0004, "+0.0004"),
+        ("{r:.0f}", 0.0, "0"),
+        ("{r:.2f}", 0.006, "0.01"),
+        ("{r:.2f}", float("nan"), "nan"),
+    ],
+)
+def test_what_is_small_is_not_told_as_nothing(form: str, value: float, said: str) -> None:
+    assert Explanation(form).fill({"r": value}) == said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Mapping
 from string import Formatter
@@ -85,7 +86,12 @@ class _Shown:
         if self.value is None:
             return "unknown"
         value = float(self.value)
-        return format(value, ".3g" if abs(value) >= LARGE else form or ".3g")
+        told = format(value, ".3g" if abs(value) >= LARGE else form or ".3g")
+        if value == 0.0 or not math.isfinite(value) or any(digit in told for digit in "123456789"):
+            return told
+        # It is small, and not nothing.
+        sign = "+" if form.startswith("+") else ""
+        return f"{100.0 * value:{sign}.1g}%" if form.endswith("%") else f"{value:{sign}.1g}"
 
 
 class _Known(dict[str, _Shown]):

@@ -11,9 +11,10 @@ from steersman.rules.finding import Evidence, Finding, FindingState, Severity
 from steersman.rules.rule import Rule
 
 # A look at an enumeration's value costs as much as the rest of a check.
-_INACTIVE, _PENDING, _FIRING = (
-    str(s.value) for s in (FindingState.INACTIVE, FindingState.PENDING, FindingState.FIRING)
+_INACTIVE, _PENDING, _FIRING, _RESOLVED = (
+    str(s.value) for s in (FindingState.INACTIVE, FindingState.PENDING, FindingState.FIRING, FindingState.RESOLVED)
 )
+_INFO = str(Severity.INFO.value)
 
 
 class Alarm(Saved):
@@ -32,7 +33,7 @@ class Alarm(Saved):
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
         self.status = _INACTIVE
-        self.severity = rule.severity.value
+        self.severity = self._usual = str(rule.severity.value)
         self.first_step = -1
         self.last_step = -1
         self.since = 0.0
@@ -64,30 +65,30 @@ class Alarm(Saved):
         before = self.status
         if not holds and before != _FIRING and before != _PENDING:
             return False
-        severity = rule.severity
+        severity = self._usual
         if holds and rule.unless is not None:
             unless = rule.unless.evaluate(values)
             if unless is None:
-                severity = Severity.INFO
+                severity = _INFO
             elif unless:
                 holds = False
         if before == _FIRING:
             if holds:
                 self._see(values, step)
             elif settled and self._over(holds, values):
-                self.status = FindingState.RESOLVED.value
+                self.status = _RESOLVED
         elif holds:
             if before != _PENDING:
                 self.began, self.began_step, self.checks = points, step, 0
             self.checks += 1
-            self.severity = severity.value
+            self.severity = severity
             self._see(values, step)
             held = self.checks >= rule.hold.count if rule.hold.checks else points - self.began >= rule.hold.count
             self.status = _FIRING if held else _PENDING
             if held:
                 self.first_step = step
         elif before == _PENDING:
-            self.status = (FindingState.RESOLVED if self.first_step >= 0 else FindingState.INACTIVE).value
+            self.status = _RESOLVED if self.first_step >= 0 else _INACTIVE
         if self.status == before:
             return False
         self.since = time
@@ -103,7 +104,7 @@ class Alarm(Saved):
         before = self.status
         if before == _INACTIVE:
             return False
-        self.status = (FindingState.RESOLVED if self.first_step >= 0 else FindingState.INACTIVE).value
+        self.status = _RESOLVED if self.first_step >= 0 else _INACTIVE
         self.since = time if self.status != before else self.since
         return self.status != before
 

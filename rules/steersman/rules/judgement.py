@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -65,7 +66,8 @@ class Forests:
 
     def __init__(self, saved: Sequence[Mapping[str, Any]]) -> None:
         self.bases = [float(one["base"]) for one in saved]
-        self.ends = np.cumsum([len(one["trees"]) for one in saved])[:-1]
+        ends = [0, *np.cumsum([len(one["trees"]) for one in saved]).tolist()]
+        self._own = [slice(a, b) for a, b in itertools.pairwise(ends)]
         questions: list[tuple[int, float, bool, int]] = []
         firsts: list[int] = []
         values: list[list[float]] = []
@@ -95,8 +97,8 @@ class Forests:
         out = np.bitwise_or.reduceat(self._out * right, self._firsts)
         left = (~out).astype(np.int32)
         leaf = np.frexp((left & -left).astype(np.float32))[1]
-        parts = np.split(self._values.take(self._places + leaf), self.ends)
-        return [base + float(part.sum()) for base, part in zip(self.bases, parts, strict=True)]
+        values = self._values.take(self._places + leaf)
+        return [base + float(np.add.reduce(values[own])) for base, own in zip(self.bases, self._own, strict=True)]
 
 
 def _lay_out(

@@ -15,6 +15,7 @@ Value = float | bool | None
 
 _BROKEN = (Verdict.LR_TOO_HIGH, Verdict.DIVERGED, Verdict.NONFINITE, Verdict.GRADIENT_EXPLOSION)
 _STEPS = ("r_top", "horizon", "travel", "c", "rho")
+_INFO = str(Severity.INFO.value)  # looked up once: this is asked after each check
 _ASKS = ("lr", "r", "horizon", "octaves")
 
 COME_DOWN = 0.6
@@ -108,7 +109,7 @@ class LrMemory(Saved):
         broken, loud, pending, nonfinite = False, False, False, False
         for alarm in alarms:
             status = alarm.status
-            if status == "inactive" or status == "resolved" or alarm.severity == Severity.INFO.value:
+            if status == "inactive" or status == "resolved" or alarm.severity == _INFO:
                 continue
             verdict = alarm.rule.verdict
             if status == "pending":

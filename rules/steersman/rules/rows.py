@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
+
 from steersman.rules.features.panel import BOUND, Panel
 from steersman.rules.samples import Samples
 
@@ -19,10 +21,11 @@ DIRECT = (
 def cells(samples: Samples, name: str) -> list[Cell] | None:
     """A column as a list, None where a value is absent; None where the batch has no such column."""
     column = samples.columns.get(name)
-    if column is None or not column.present.any():
+    there = 0 if column is None else int(np.count_nonzero(column.present))
+    if column is None or not there:
         return None
     values: list[float] = column.values.tolist()
-    if column.present.all():
+    if there == len(values):
         return list(values)
     present: list[bool] = column.present.tolist()
     return [v if p else None for v, p in zip(values, present, strict=True)]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from steersman.rules import sentences
+from steersman.rules.diagnosis import SURE_HIGH
 from steersman.rules.engine import Engine, JobFacts, load_pack
 from steersman.rules.samples import Column, Samples
 from steersman.rules.verdict import Verdict
@@ -287,13 +288,16 @@ def test_what_is_only_likely_is_said_and_not_prescribed() -> None:
     assert diagnosis.prescription is None
 
 
-def overshooting(after: np.ndarray | None = None) -> Samples:
-    """600 steps that are long and do not agree, at a loss that stays where it is, and what comes after them."""
+def overshooting(after: np.ndarray | None = None, still: float = 0.025) -> Samples:
+    """600 steps that are long and do not agree, at a loss that stays where it is, and what comes after them.
+
+    `still` is how long steps are, relative to the weights, after the rate was halved.
+    """
     more = np.zeros(0) if after is None else after
     n = 600 + len(more)
     lr = np.where(np.arange(n) < 240, 0.05, 0.025)
     rows: Samples = s.job(
-        np.r_[s.stalled(600, depth=0.3), more], lr=lr, c=-0.15, r=np.where(lr < 0.05, 0.025, 0.3), promise=0.2
+        np.r_[s.stalled(600, depth=0.3), more], lr=lr, c=-0.15, r=np.where(lr < 0.05, still, 0.3), promise=0.2
     )
     return rows
 
@@ -315,6 +319,19 @@ def test_a_second_cut_is_left_to_a_person_unless_the_job_breaks() -> None:
     third = engine.diagnose()
     assert third.verdict is Verdict.LR_TOO_HIGH
     assert third.prescription is not None
+
+
+def test_a_job_that_is_still_far_too_hot_beyond_doubt_is_cut_again() -> None:
+    engine = Engine(PACK, JobFacts("AdamW"))
+    engine.feed(overshooting(still=0.15).rows(0, 240))
+    engine.note_adjustment(240, 0.5)
+    engine.feed(overshooting(still=0.15).rows(240, 600))
+    assert engine.features()["p_high"] > SURE_HIGH
+    second = engine.diagnose()
+    assert second.verdict is Verdict.LR_TOO_HIGH
+    assert second.prescription is not None
+    assert second.prescription.value < 1.0
+    assert not any("left to a person" in words for words in second.evidence_against)
 
 
 @pytest.mark.parametrize("constant", [0.0, 30.0, 100.0])

@@ -274,8 +274,8 @@ class Diagnostician:
         """Whether it was cut less than half the horizon, or 1,000 steps, ago, is not broken, and may be low enough.
 
         Where the learned judgement is as sure as this, second cuts helped 13 more of 775 jobs that were acted on, on
-        fresh seeds of the tuning half, and harmed one more; second cuts wherever a job looked too hot helped 17 more, and harmed three
-        (`benchmarks.diagnosis.again`).
+        fresh seeds of the tuning half, and harmed one more; second cuts wherever a job looked too hot helped 17 more,
+        and harmed three (`benchmarks.diagnosis.again`).
         """
         memory, horizon, step = self.memory, values["horizon"], values["step"]
         if not memory.cuts or _critical(behind) or step is None or horizon is None:

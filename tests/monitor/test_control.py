@@ -133,10 +133,10 @@ def test_cooldown_and_budget() -> None:
     c = control(cooldown_steps=100, max_adjustments=2)
     c.consider(diagnosis(), at(20))
     run_probation(c, lay_on(c, 21), 2.0)
-    c.consider(diagnosis(), at(119))
-    assert len(c.adjustments) == 1
     c.consider(diagnosis(), at(120))
-    run_probation(c, lay_on(c, 121), 2.0)
+    assert len(c.adjustments) == 1
+    c.consider(diagnosis(), at(121))
+    run_probation(c, lay_on(c, 122), 2.0)
     c.consider(diagnosis(), at(1000))
     assert len(c.adjustments) == 2
     tempered = c.temper(diagnosis())
@@ -144,11 +144,33 @@ def test_cooldown_and_budget() -> None:
     assert "the 2 adjustments that the owner allows Steersman alone are used up" in tempered.evidence_against[-1]
 
 
-def test_divergence_does_not_wait_for_the_cooldown() -> None:
+def test_the_cooldown_counts_from_where_the_job_counts() -> None:
+    """What is asked for earlier the job refuses, and what it refused is not asked for again for long."""
+    c = control(cooldown_steps=100)
+    c.consider(diagnosis(), at(20))
+    run_probation(c, lay_on(c, 50), 2.0)
+    c.consider(diagnosis(), at(149))
+    assert len(c.adjustments) == 1
+    c.consider(diagnosis(), at(150))
+    assert len(c.adjustments) == 2
+
+
+def test_divergence_does_not_wait_where_a_person_approves() -> None:
+    c = control(Policy.APPROVE)
+    c.consider(diagnosis(), at(20))
+    c.approve(next(iter(c.adjustments)), "ann", at(20))
+    run_probation(c, lay_on(c, 21), 2.0)
+    c.consider(diagnosis(verdict=Verdict.DIVERGED), at(60))
+    assert len(c.adjustments) == 2
+
+
+def test_divergence_waits_for_the_owners_cooldown_where_nobody_approves() -> None:
     c = control()
     c.consider(diagnosis(), at(20))
     run_probation(c, lay_on(c, 21), 2.0)
     c.consider(diagnosis(verdict=Verdict.DIVERGED), at(60))
+    assert len(c.adjustments) == 1
+    c.consider(diagnosis(verdict=Verdict.DIVERGED), at(221))
     assert len(c.adjustments) == 2
 
 

@@ -109,8 +109,7 @@ class Ramp:
 class Steersman:
     """The daemon under the policy auto, within the limits of the job's owner.
 
-    Between two adjustments it waits for the cooldown, unless the job diverges. Its probation, which can only take back,
-    is left out.
+    Between two adjustments it waits for the cooldown. Its probation, which can only take back, is left out.
 
     Args:
         facts: what is known of the job.
@@ -154,8 +153,7 @@ class Steersman:
         if said.prescription is None:
             return
         step = said.at_step
-        broken = said.verdict.value in ("diverged", "nonfinite")
-        if self.actions and step - self.actions[-1][0] < (0 if broken else self._cooldown):
+        if self.actions and step - self.actions[-1][0] < self._cooldown:
             return
         lr = self.engine.features().get("lr", 0.0)
         now = self.ramp.target

@@ -318,13 +318,17 @@ class Control(Docket):
     def _too_soon(self, verdict: Verdict, step: int) -> bool:
         if self.acted_step is None:
             return False
-        last = next((a for a in reversed(self.adjustments.values()) if not a.own), None)
+        alone = [a for a in self.adjustments.values() if not a.own]
+        last = alone[-1] if alone else None
         wait = self.limits.cooldown_steps
         if last is not None and last.state is S.REFUSED and last.verdict == verdict:
             wait *= 5  # a person or the job said no to just this: it is not asked again and again
         elif last is not None and last.state in IN_FORCE and verdict in (Verdict.DIVERGED, Verdict.NONFINITE):
-            wait = 0  # there is nothing to wait for in a run that diverges
-        return step - self.acted_step < wait
+            # There is nothing to wait for in a run that diverges, but what nobody approves the job would refuse.
+            wait = wait if self.policy is Policy.AUTO else 0
+        # The job counts from the step at which an adjustment was laid on, not from that at which it was asked for.
+        since = max(self.acted_step, *(a.applied_step for a in alone), -1)
+        return step - since < wait
 
     def _within(self, overlay: Overlay, own_lr: Sequence[float]) -> Overlay:
         factor = overlay.factor(own_lr[0] if own_lr else math.nan)

@@ -7,10 +7,12 @@ import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from steersman.agent.limits import Keeper, Order, Standing
+from steersman.agent.limits import Limits as OwnersLimits
 from steersman.monitor.adjustment import (
     OPEN,
     TRANSITIONS,
@@ -18,6 +20,7 @@ from steersman.monitor.adjustment import (
     Adjustment,
     AdjustmentKind,
     AdjustmentState,
+    Command,
     Overlay,
 )
 from steersman.monitor.control import Control, Policy
@@ -49,7 +52,10 @@ def ack(adjustment_id: str, state: str, step: int, factor: float = 0.5, message:
 
 def lay_on(c: Control, step: int, *, foretold: float = 3.0, points: int = 10) -> Adjustment:
     """The job obeys the newest command; the comparison begins."""
-    command = c.take_commands()[-1]
+    return obeyed(c, c.take_commands()[-1], step, foretold=foretold, points=points)
+
+
+def obeyed(c: Control, command: Command, step: int, *, foretold: float = 3.0, points: int = 10) -> Adjustment:
     c.acknowledge(ack(command.adjustment_id, "armed", -1), at(step))
     c.acknowledge(ack(command.adjustment_id, "applied", step, command.overlay.number), at(step))
     expected = Expectation((step, step + 100), (foretold, foretold), (foretold * 1.1, foretold * 1.1), 0.05)
@@ -153,6 +159,31 @@ def test_the_cooldown_counts_from_where_the_job_counts() -> None:
     assert len(c.adjustments) == 1
     c.consider(diagnosis(), at(150))
     assert len(c.adjustments) == 2
+
+
+@given(st.integers(0, 60), st.integers(1, 5), st.sampled_from([Verdict.LR_TOO_HIGH, Verdict.DIVERGED]))
+def test_the_job_does_not_refuse_for_its_cooldown(late: int, later: int, verdict: Verdict) -> None:
+    """However far the job was ahead of its rows when an order reached it."""
+    c = control(cooldown_steps=100)
+    keeper = Keeper("attempt-1", OwnersLimits(cooldown_steps=100), "auto", Standing())
+
+    def obey(asked: int, late: int) -> int:
+        command = c.take_commands()[-1]
+        keeper.see(asked + late, {"0": 0.1})
+        order = Order(command.adjustment_id, "attempt-1", command.counter, 0.0, command.overlay.number)
+        assert not keeper.objection(order, 0.0)
+        keeper.permit(order)
+        run_probation(c, obeyed(c, command, asked + late + later), 2.0)
+        return asked + late + later
+
+    c.consider(diagnosis(), at(20))
+    first = obey(20, late)
+    for step in range(first + 20, first + 400):
+        c.consider(diagnosis(verdict=verdict), at(step))
+        if len(c.adjustments) == 2:
+            break
+    assert step <= first + 100
+    obey(step, 0)
 
 
 def test_divergence_does_not_wait_where_a_person_approves() -> None:

@@ -36,7 +36,7 @@ SCRIPT = """
     random.seed(1)
     while not os.path.exists(sys.argv[1]):
         train()
-        # In every round, or every one of which there is a row (a busy probe thins them), it would be a part of training.
+        # In every round of which there is a row (a busy probe thins them) it would be a part of training.
         if random.random() < 0.2:
             validate()
         time.sleep(0.002)

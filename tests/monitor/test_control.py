@@ -56,6 +56,7 @@ def lay_on(c: Control, step: int, *, foretold: float = 3.0, points: int = 10) ->
 
 
 def obeyed(c: Control, command: Command, step: int, *, foretold: float = 3.0, points: int = 10) -> Adjustment:
+    """The job obeys a command that was taken; the comparison begins."""
     c.acknowledge(ack(command.adjustment_id, "armed", -1), at(step))
     c.acknowledge(ack(command.adjustment_id, "applied", step, command.overlay.number), at(step))
     expected = Expectation((step, step + 100), (foretold, foretold), (foretold * 1.1, foretold * 1.1), 0.05)

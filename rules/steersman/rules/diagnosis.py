@@ -275,7 +275,7 @@ class Diagnostician:
 
         Where the learned judgement is as sure as this, second cuts helped 13 more of 775 jobs that were acted on, on
         fresh seeds of the tuning half, and harmed one more; second cuts wherever a job looked too hot helped 17 more,
-        and harmed three (`benchmarks.diagnosis.again`).
+        and harmed three (`benchmarks.diagnosis.again` has the jobs, the ways as they were then).
         """
         memory, horizon, step = self.memory, values["horizon"], values["step"]
         if not memory.cuts or _critical(behind) or step is None or horizon is None:

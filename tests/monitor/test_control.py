@@ -1,74 +1,24 @@
-"""Adjustments: only allowed transitions, policies, limits, and what probation leads to."""
+"""Adjustments: policies, limits, and what probation leads to."""
 
 from __future__ import annotations
 
-import contextlib
 import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from tests.monitor.obedient_job import ack, at, control, diagnosis, lay_on, run_probation
 
-from steersman.agent.limits import Keeper, Order, Standing
-from steersman.agent.limits import Limits as OwnersLimits
 from steersman.monitor.adjustment import (
-    OPEN,
-    TRANSITIONS,
-    Acknowledgement,
-    Adjustment,
     AdjustmentKind,
     AdjustmentState,
-    Command,
     Overlay,
 )
-from steersman.monitor.control import Control, Policy
-from steersman.monitor.docket import APPLY_WITHIN_S, DECIDE_WITHIN_S, UNDO, Moment
+from steersman.monitor.control import Policy
+from steersman.monitor.docket import UNDO
 from steersman.monitor.errors import NotFoundError, RefusedError
-from steersman.monitor.limits import Limits
-from steersman.monitor.probation import Expectation
-from steersman.rules.verdict import Diagnosis, Prescription, PrescriptionKind, RecommendedLR, Verdict
+from steersman.rules.verdict import RecommendedLR, Verdict
 
 S = AdjustmentState
-
-
-def diagnosis(factor: float = 0.5, verdict: Verdict = Verdict.LR_TOO_HIGH) -> Diagnosis:
-    prescription = Prescription(PrescriptionKind.SCALE, factor, 0, "too hot", "slower")
-    return Diagnosis(verdict, 0.9, 10, 20, 20.0, "learning rate too high", prescription=prescription)
-
-
-def at(step: int, clock: float = 0.0) -> Moment:
-    return Moment(step, float(step), clock, (0.1,))
-
-
-def control(policy: Policy = Policy.AUTO, **limits: float) -> Control:
-    return Control("run", "attempt-1", policy, Limits.asked(limits))
-
-
-def ack(adjustment_id: str, state: str, step: int, factor: float = 0.5, message: str = "") -> Acknowledgement:
-    return Acknowledgement(adjustment_id, 0, state, step, (0.1 * factor,), (0.1,), message, float(step))
-
-
-def lay_on(c: Control, step: int, *, foretold: float = 3.0, points: int = 10) -> Adjustment:
-    """The job obeys the newest command; the comparison begins."""
-    return obeyed(c, c.take_commands()[-1], step, foretold=foretold, points=points)
-
-
-def obeyed(c: Control, command: Command, step: int, *, foretold: float = 3.0, points: int = 10) -> Adjustment:
-    """The job obeys a command that was taken; the comparison begins."""
-    c.acknowledge(ack(command.adjustment_id, "armed", -1), at(step))
-    c.acknowledge(ack(command.adjustment_id, "applied", step, command.overlay.number), at(step))
-    expected = Expectation((step, step + 100), (foretold, foretold), (foretold * 1.1, foretold * 1.1), 0.05)
-    c.put_on_probation(command.adjustment_id, expected, points)
-    return c.find(command.adjustment_id)
-
-
-def run_probation(c: Control, adjustment: Adjustment, loss: float, points: int = 10) -> Adjustment:
-    first = adjustment.applied_step + adjustment.over_steps + 1
-    for step in range(first, first + points):
-        c.observe(step, loss, at(step))
-    return c.find(adjustment.id)
 
 
 def test_observe_does_nothing() -> None:
@@ -134,76 +84,6 @@ def test_auto_does_not_propose_what_the_limits_leave_nothing_of() -> None:
     c = control(min_factor=1.0)
     c.consider(diagnosis(0.5), at(20))
     assert not c.adjustments
-
-
-def test_cooldown_and_budget() -> None:
-    c = control(cooldown_steps=100, max_adjustments=2)
-    c.consider(diagnosis(), at(20))
-    run_probation(c, lay_on(c, 21), 2.0)
-    c.consider(diagnosis(), at(120))
-    assert len(c.adjustments) == 1
-    c.consider(diagnosis(), at(121))
-    run_probation(c, lay_on(c, 122), 2.0)
-    c.consider(diagnosis(), at(1000))
-    assert len(c.adjustments) == 2
-    tempered = c.temper(diagnosis())
-    assert tempered.prescription is None
-    assert "the 2 adjustments that the owner allows Steersman alone are used up" in tempered.evidence_against[-1]
-
-
-def test_the_cooldown_counts_from_where_the_job_counts() -> None:
-    """What is asked for earlier the job refuses, and what it refused is not asked for again for long."""
-    c = control(cooldown_steps=100)
-    c.consider(diagnosis(), at(20))
-    run_probation(c, lay_on(c, 50), 2.0)
-    c.consider(diagnosis(), at(149))
-    assert len(c.adjustments) == 1
-    c.consider(diagnosis(), at(150))
-    assert len(c.adjustments) == 2
-
-
-@given(st.integers(0, 60), st.integers(1, 5), st.sampled_from([Verdict.LR_TOO_HIGH, Verdict.DIVERGED]))
-def test_the_job_does_not_refuse_for_its_cooldown(late: int, later: int, verdict: Verdict) -> None:
-    """However far the job was ahead of its rows when an order reached it."""
-    c = control(cooldown_steps=100)
-    keeper = Keeper("attempt-1", OwnersLimits(cooldown_steps=100), "auto", Standing())
-
-    def obey(asked: int, late: int) -> int:
-        command = c.take_commands()[-1]
-        keeper.see(asked + late, {"0": 0.1})
-        order = Order(command.adjustment_id, "attempt-1", command.counter, 0.0, command.overlay.number)
-        assert not keeper.objection(order, 0.0)
-        keeper.permit(order)
-        run_probation(c, obeyed(c, command, asked + late + later), 2.0)
-        return asked + late + later
-
-    c.consider(diagnosis(), at(20))
-    first = obey(20, late)
-    step = first + 20
-    while len(c.adjustments) < 2 and step < first + 400:
-        step += 1
-        c.consider(diagnosis(verdict=verdict), at(step))
-    assert step <= first + 100
-    obey(step, 0)
-
-
-def test_divergence_does_not_wait_where_a_person_approves() -> None:
-    c = control(Policy.APPROVE)
-    c.consider(diagnosis(), at(20))
-    c.approve(next(iter(c.adjustments)), "ann", at(20))
-    run_probation(c, lay_on(c, 21), 2.0)
-    c.consider(diagnosis(verdict=Verdict.DIVERGED), at(60))
-    assert len(c.adjustments) == 2
-
-
-def test_divergence_waits_for_the_owners_cooldown_where_nobody_approves() -> None:
-    c = control()
-    c.consider(diagnosis(), at(20))
-    run_probation(c, lay_on(c, 21), 2.0)
-    c.consider(diagnosis(verdict=Verdict.DIVERGED), at(60))
-    assert len(c.adjustments) == 1
-    c.consider(diagnosis(verdict=Verdict.DIVERGED), at(221))
-    assert len(c.adjustments) == 2
 
 
 def test_a_job_still_too_hot_half_the_way_down_is_taken_further() -> None:
@@ -423,114 +303,3 @@ def test_set_knows_its_factor_once_it_is_read_back() -> None:
     assert math.isnan(own.total_factor)
     lay_on(c, 6)
     assert c.find(own.id).total_factor == pytest.approx(0.5)
-
-
-class Life(RuleBasedStateMachine):
-    """Whatever people, jobs and clocks do in whatever order, the table holds, and a copy from storage does the same."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.control = control(Policy.APPROVE, cooldown_steps=3, max_adjustments=9)
-        self.step = 0
-        self.clock = 0.0
-        self.was: dict[str, S] = {}
-        self.counters = [0]
-
-    def now(self) -> Moment:
-        self.step += 1
-        return Moment(self.step, float(self.step), self.clock, (0.1,))
-
-    def some(self, index: int) -> str:
-        ids = list(self.control.adjustments)
-        return ids[index % len(ids)] if ids else "none"
-
-    @rule(factor=st.sampled_from([0.3, 0.5, 2.0]), policy=st.sampled_from(list(Policy)))
-    def consider(self, factor: float, policy: Policy) -> None:
-        self.control.policy = policy
-        self.control.consider(diagnosis(factor), self.now())
-
-    @rule(kind=st.sampled_from(list(AdjustmentKind)), value=st.sampled_from([0.05, 0.5, 2.0]), dry=st.booleans())
-    def propose(self, kind: AdjustmentKind, value: float, dry: bool) -> None:
-        with contextlib.suppress(RefusedError):
-            self.control.propose(kind, value, 2, "", "ann", self.now(), dry=dry)
-
-    @rule(index=st.integers(0, 9), word=st.sampled_from(["approve", "reject", "revert"]))
-    def decide(self, index: int, word: str) -> None:
-        try:
-            if word == "approve":
-                self.control.approve(self.some(index), "ann", self.now())
-            elif word == "reject":
-                self.control.reject(self.some(index), "ann", "", self.now())
-            else:
-                self.control.revert(self.some(index), "ann", "", self.now())
-        except (RefusedError, NotFoundError):
-            pass
-
-    @rule(
-        index=st.integers(0, 9), undo=st.booleans(), state=st.sampled_from(["armed", "applied", "settled", "refused"])
-    )
-    def acknowledge(self, index: int, undo: bool, state: str) -> None:
-        adjustment_id = self.some(index)
-        now = self.now()
-        laid_on = self.control.acknowledge(ack(adjustment_id + (UNDO if undo else ""), state, now.step), now)
-        if laid_on is not None and not undo:
-            self.control.put_on_probation(adjustment_id, Expectation.level(now.step, [3.0] * 9, 0.1), 5)
-
-    @rule(loss=st.sampled_from([1.0, 3.0, 30.0, math.nan]), n=st.integers(1, 12))
-    def rows(self, loss: float, n: int) -> None:
-        for _ in range(n):
-            now = self.now()
-            self.control.observe(now.step, loss, now)
-
-    @rule(verdict=st.sampled_from(["diverged", "nonfinite", "lr_too_high", "plateau"]))
-    def unstable(self, verdict: str) -> None:
-        now = self.now()
-        self.control.note_instability("rule", verdict, now.step, now)
-
-    @rule(seconds=st.sampled_from([1.0, DECIDE_WITHIN_S + 1, APPLY_WITHIN_S + 1]))
-    def wait(self, seconds: float) -> None:
-        self.clock += seconds
-        self.control.tick(self.clock, self.step)
-
-    @precondition(lambda self: not self.control.changes)
-    @rule()
-    def restart(self) -> None:
-        c = self.control
-        stored = [Adjustment.from_json(a.to_json()) for a in c.adjustments.values()]
-        back = Control.from_json(c.job, c.attempt_id, c.to_json(), stored)
-        assert repr(back) == repr(replace_commands(c))
-        self.control = back
-
-    @invariant()
-    def the_table_holds(self) -> None:
-        for change in self.control.take_changes():
-            before = self.was.get(change.adjustment.id)
-            after = S(change.state)
-            if before is None:
-                assert after is S.PROPOSED
-            else:
-                assert after in TRANSITIONS[before], (before, after)
-            self.was[change.adjustment.id] = after
-        assert {i: a.state for i, a in self.control.adjustments.items()} == self.was
-
-    @invariant()
-    def commands_count_up(self) -> None:
-        for command in self.control.take_commands():
-            assert command.counter > self.counters[-1]
-            self.counters.append(command.counter)
-
-    @invariant()
-    def one_is_open(self) -> None:
-        assert sum(a.state in OPEN for a in self.control.adjustments.values()) <= 1
-
-    @invariant()
-    def the_owner_has_the_last_word(self) -> None:
-        assert 1 / 16 - 1e-9 <= self.control.in_force.factor(0.1) <= 16 + 1e-9
-
-
-def replace_commands(c: Control) -> Control:
-    return replace(c, commands=[], changes=[])
-
-
-TestLife = Life.TestCase
-TestLife.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)

@@ -107,6 +107,19 @@ def test_a_first_loss_that_was_high_by_chance_is_no_constant() -> None:
         assert engine.features()["offset"] == 0.0
 
 
+@pytest.mark.parametrize("c", [None, 0.0])
+def test_a_loss_that_hardly_moved_is_called_healthy_only_where_its_steps_tell(c: float | None) -> None:
+    """Stuck at what guessing gives, or sunk to a constant: the loss alone looks the same."""
+    noise = np.random.default_rng(2).standard_normal(1200)
+    loss = 2.3 + 0.03 * np.exp(-np.arange(1200) / 60) + 0.002 * noise
+    engine = Engine(PACK, JobFacts())
+    engine.feed(s.job(loss, c=c))
+    diagnosis = engine.diagnose()
+    assert (diagnosis.verdict is Verdict.UNDETERMINED) is (c is None)
+    assert any("the job hardly learns" in text for text in diagnosis.evidence_for) is (c is None)
+    assert any("stays where it is" in text for text in diagnosis.evidence_for)
+
+
 def test_of_several_evaluation_sets_the_one_that_rose_is_named() -> None:
     n = 600
     rows = s.job(s.falling(n), val=1.0 + np.maximum(np.arange(n) - 200.0, 0.0) / 100.0)

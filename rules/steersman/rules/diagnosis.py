@@ -148,7 +148,7 @@ class Diagnostician:
         else:
             i_up, c = values["i_up"], values["c"]
             rises = (i_up is not None and i_up < -0.05) or (values["affine_up"] or 0.0) > sentences.AFFINE_RISE
-            worse = rises or panel.in_turn or not learned
+            worse = rises or panel.in_turn or not learned or sentences.hardly_moves(values)
             verdict = Verdict.UNDETERMINED if worse else Verdict.HEALTHY
             confidence = 0.5 if worse else HEALTHY if c is not None else HEALTHY_BLIND
         return Diagnosis(

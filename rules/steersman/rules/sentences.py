@@ -12,6 +12,9 @@ Value = float | bool | None
 AFFINE_RISE = 3.0
 """Where a loss that is not always positive stands so far above its best, nobody can say that it is healthy."""
 
+FLAT = 0.03
+"""Nats per e-fold of steps below which a loss does not move: as in the rules of a plateau."""
+
 
 def headline(verdict: Verdict, broken: bool = False) -> str:
     """The verdict in plain words.
@@ -156,6 +159,11 @@ def quiet(verdict: Verdict, values: Mapping[str, Value], regime: str, needed: in
     i, i_lo, i_up, c, up = values["i"], values["i_lo"], values["i_up"], values["c"], values["up"]
     if not learned:
         out.append("The loss has not been seen to fall: it does not stand below its beginning by more than chance.")
+    elif hardly_moves(values):
+        out.append(
+            "All that the loss has fallen since its beginning is a small part of it: either most of it is a constant "
+            "that no training removes, or the job hardly learns. A run at another learning rate tells which."
+        )
     if i is not None and i_lo is not None and i_up is not None:
         if i_lo > 0.0:
             out.append(f"The loss improves by {i:.3f} nats per e-fold of steps (at least {i_lo:.3f}).")
@@ -163,7 +171,9 @@ def quiet(verdict: Verdict, values: Mapping[str, Value], regime: str, needed: in
             out.append(f"The loss rises by {-i:.3f} nats per e-fold of steps (at least {-i_up:.3f}).")
         else:
             words = f"it may rise by {-i_lo:.3f} or fall by {i_up:.3f} nats per e-fold of steps"
-            out.append(f"The loss is too noisy to say whether it falls: {words}.")
+            flat = i_lo > -FLAT and i_up < FLAT
+            known = "The loss stays where it is" if flat else "The loss is too noisy to say whether it falls"
+            out.append(f"{known}: {words}.")
     if c is not None:
         out.append(f"Successive steps have a mean cosine of {c:+.3f}.")
     affine = values["affine_up"]
@@ -172,6 +182,12 @@ def quiet(verdict: Verdict, values: Mapping[str, Value], regime: str, needed: in
     elif affine is not None and affine > AFFINE_RISE:
         out.append("The loss has run away from its best; one that may be negative does not tell how bad that is.")
     return out
+
+
+def hardly_moves(values: Mapping[str, Value]) -> bool:
+    """Whether a job may be stuck, and may as well have a constant in its loss: nothing tells the two apart."""
+    i_up = values["i_up"]
+    return values["offset"] is True and values["c"] is None and i_up is not None and i_up < FLAT
 
 
 def quiet_against(values: Mapping[str, Value]) -> list[str]:

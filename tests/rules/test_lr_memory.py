@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from steersman.rules import sentences
 from steersman.rules.engine import Engine, JobFacts, load_pack
 from steersman.rules.samples import Column, Samples
 from steersman.rules.verdict import Diagnosis, Verdict
@@ -113,3 +114,55 @@ def test_a_log_without_rates_has_none_to_blame() -> None:
     said = engine.diagnose()
     assert said.verdict is Verdict.DIVERGED
     assert said.recommended_lr is None
+
+
+def thrown(then: np.ndarray, factor: float = 0.35) -> tuple[Engine, Samples]:
+    """A job that falls to about 2, is thrown to 200, and is adjusted a little later; after that its loss is `then`."""
+    rng = np.random.default_rng(4)
+    before = np.r_[3.0 * np.arange(1, 81) ** -0.1, 2.0 * np.exp(np.minimum(np.arange(40) / 4.0, 4.6))]
+    loss = np.r_[before, then] * np.exp(0.02 * rng.standard_normal(len(before) + len(then)))
+    rates = 0.3 * np.minimum(np.arange(1, len(loss) + 1) / 90, 1.0)
+    rates[len(before) :] *= factor
+    engine = Engine(PACK, JobFacts("AdamW"))
+    rows = Samples(np.arange(len(loss)), np.zeros(len(loss)), {"loss": Column.full(loss), "lr/0": Column.full(rates)})
+    engine.feed(rows.rows(0, len(before)))
+    assert engine.diagnose().verdict is Verdict.LR_TOO_HIGH
+    engine.note_adjustment(len(before), factor)
+    return engine, rows
+
+
+COMING_BACK = 200.0 * np.arange(1, 401) ** -0.6
+
+
+def test_a_job_that_was_thrown_far_is_not_called_healthy_before_it_has_come_back() -> None:
+    engine, rows = thrown(np.r_[COMING_BACK, np.linspace(COMING_BACK[-1], 1.0, 600)])
+    engine.feed(rows.rows(120, 520))
+    assert not [f for f in engine.findings() if f.state.value == "firing"]
+    said = engine.diagnose()
+    assert said.verdict is Verdict.UNDETERMINED
+    assert said.headline == sentences.NOT_BACK
+    assert any("has not come back to where it stood" in text and "a restart at" in text for text in said.evidence_for)
+    copy = Engine.restore(PACK, JobFacts("AdamW"), engine.snapshot())
+    assert copy.diagnose() == said
+    for each in (engine, copy):
+        each.feed(rows.rows(520, len(rows)))
+        assert each.diagnose().verdict is Verdict.HEALTHY
+
+
+def test_a_rate_that_is_carried_up_to_what_broke_the_job_is_told() -> None:
+    engine, rows = thrown(COMING_BACK, factor=0.9)
+    engine.feed(rows.rows(120, len(rows)))
+    said = engine.diagnose()
+    assert said.verdict is not Verdict.HEALTHY
+    assert any("as high as that at which it broke" in text for text in said.evidence_for)
+
+
+def test_a_job_that_only_stood_still_when_it_was_cut_has_nothing_to_come_back_to() -> None:
+    rng = np.random.default_rng(5)
+    loss = np.r_[np.full(200, 4.0), 4.0 * np.arange(1, 301) ** -0.2] * np.exp(0.05 * rng.standard_normal(500))
+    engine = Engine(PACK, JobFacts("AdamW"))
+    rows = Samples(np.arange(500), np.zeros(500), {"loss": Column.full(loss), "lr/0": Column.full(np.full(500, 0.1))})
+    engine.feed(rows.rows(0, 200))
+    engine.note_adjustment(200, 0.35)
+    engine.feed(rows.rows(200, 500))
+    assert engine.diagnose().headline != sentences.NOT_BACK

@@ -140,6 +140,9 @@ class Diagnostician:
         self, panel: Panel, values: Mapping[str, Value], firing: Sequence[Alarm], alarms: Sequence[Alarm]
     ) -> Diagnosis:
         learned = panel.learned or panel.joined  # who came late cannot ask for it to have fallen
+        memory, i_lo = self.memory, values["i_lo"]
+        # One that improves all the same has shown that the rate serves.
+        as_high = memory.carried_up(values["lr"]) and (i_lo is None or i_lo <= 0.0 or memory.stood is not None)
         waiting = [a.rule.name for a in alarms if a.status == FindingState.PENDING.value and a.severity != "info"]
         if panel.regime.points < SHORT:
             verdict, confidence = Verdict.TOO_SHORT, 0.9
@@ -148,7 +151,8 @@ class Diagnostician:
         else:
             i_up, c = values["i_up"], values["c"]
             rises = (i_up is not None and i_up < -0.05) or (values["affine_up"] or 0.0) > sentences.AFFINE_RISE
-            worse = rises or panel.in_turn or not learned or sentences.hardly_moves(values)
+            worse = rises or panel.in_turn or not learned or memory.stood is not None or as_high
+            worse = worse or sentences.hardly_moves(values)
             verdict = Verdict.UNDETERMINED if worse else Verdict.HEALTHY
             confidence = 0.5 if worse else HEALTHY if c is not None else HEALTHY_BLIND
         return Diagnosis(
@@ -157,8 +161,12 @@ class Diagnostician:
             onset_step=None,
             at_step=panel.step,
             time=panel.time,
-            headline=sentences.headline(verdict),
-            evidence_for=tuple(sentences.quiet(verdict, values, panel.regime.reason, SHORT, learned)),
+            headline=sentences.headline(verdict) if memory.stood is None else sentences.NOT_BACK,
+            evidence_for=(
+                *sentences.not_back(values, memory),
+                *(sentences.as_high(values, memory) if as_high else ()),
+                *sentences.quiet(verdict, values, panel.regime.reason, SHORT, learned),
+            ),
             evidence_against=(
                 *sentences.quiet_against(values),
                 *(f"{name} holds, but not yet for long enough." for name in waiting),

@@ -26,7 +26,7 @@ CHECK_EVERY = 4
 EARLY = 64
 """Points up to which rules are checked at each: a job that is logged seldom may be over by then."""
 
-VERSION = 10
+VERSION = 11
 """Of snapshots; to be raised whenever what a feature, an alarm or the diagnosis keeps changes."""
 
 _LOUDNESS = {Severity.CRITICAL: 0, Severity.WARNING: 1, Severity.INFO: 2}

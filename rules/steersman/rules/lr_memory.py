@@ -21,6 +21,12 @@ _ASKS = ("lr", "r", "horizon", "octaves")
 COME_DOWN = 0.6
 """Share of its peak below which a schedule has come down by itself."""
 
+THROWN = 0.69
+"""Nats above its best from which on a job that breaks was thrown back, as the rule `runaway` has it."""
+
+BACK = 1.05
+"""Times its best loss at which a job that broke has come back."""
+
 
 def above(lr: float | None, aim: float | None) -> bool:
     """Whether a rate is well above the one that was aimed at; not where one of them is unknown.
@@ -46,6 +52,8 @@ class LrMemory(Saved):
         hot: whether it is broken now.
         in_warmup: whether it last broke before its warm-up was over.
         served: whether it had improved undisturbed at half the rate at which it last broke, or more.
+        thrown: the best loss, smoothed, of a job that is broken and stands far above it; None else.
+        stood: that of one that was adjusted then, until it has come back to it; None else.
 
     `steps` and `asks` are read from the last values in which they could be: what the steps of a job that does not break
     ask of its rate, as it was before its own schedule came down, and the logarithm of the rate that they were judged to
@@ -54,7 +62,7 @@ class LrMemory(Saved):
 
     FIELDS: ClassVar[tuple[str, ...]] = (
         "stable", "unstable", "cuts", "aim", "broke_after_cut", "hot", "before", "suspect",
-        "in_warmup", "served", "cut_step", "share",
+        "in_warmup", "served", "cut_step", "share", "thrown", "stood",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -70,6 +78,8 @@ class LrMemory(Saved):
         self.suspect: float | None = None
         self.in_warmup = False
         self.served = False
+        self.thrown: float | None = None
+        self.stood: float | None = None
         # Rules are checked far more often than anybody asks what they saw: the last values are kept until then.
         self._steps: dict[str, float] = {}
         self._steps_seen: Mapping[str, Value] | None = None
@@ -91,8 +101,14 @@ class LrMemory(Saved):
             self._asks, self._asks_seen = _known(self._asks_seen, _ASKS), None
         return self._asks
 
+    def carried_up(self, lr: float | None) -> bool:
+        """Whether a schedule has carried a rate that was cut back up to what broke the job."""
+        return self.cuts > 0 and self.unstable is not None and lr is not None and lr > 0.7 * self.unstable
+
     def adjusted(self, factor: float, step: int, recommended: float | None = None) -> None:
         """Our own hand moved the rate after a step, when this one was recommended."""
+        self.stood = self.stood if self.stood is not None else self.thrown
+        self.thrown = None
         if math.isfinite(factor):  # of an adjustment to a value nobody knows the factor where the rate is not known
             self.share *= factor
         if self.share > 0.999:
@@ -121,7 +137,9 @@ class LrMemory(Saved):
         if values["r_top"] is not None and not nonfinite:
             # Once the weights are no numbers their steps tell nothing: the last that did are kept.
             self._steps_seen = values
-        lr = values["lr"]
+        lr, loss = values["lr"], values["loss_smooth"]
+        if self.stood is not None and loss is not None and loss <= BACK * self.stood:
+            self.stood = None
         octaves = values["octaves"]
         share = values["lr_share"]
         # What a job looks like late in a schedule that came down by itself says nothing of the rate it should have had.
@@ -136,13 +154,20 @@ class LrMemory(Saved):
             self.broke_after_cut += self.cuts > 0 and not above(lr, self.aim)
             self._broke(lr)
         elif not broken and self.hot and not values["blanked"]:
-            self.hot = False
+            self.hot, self.thrown = False, None
+        up = values["up"] if self.hot else None
+        if up is not None and up > THROWN and loss is not None:
+            # The least of them: a jump of the rate makes what it has come to what it is compared with. Where it broke
+            # at once, the first loss is its best.
+            known = (loss * math.exp(-up), values["loss_first"], self.thrown)
+            self.thrown = min(float(level) for level in known if level is not None)
         # What breaks a job was in force when the trouble began, not when it was beyond doubt.
         self.suspect = (self.suspect or self.before or lr) if pending else None
         if lr is not None and lr > 0.0:
             if not loud and not pending and not values["blanked"] and not values["warmup"]:
                 i_lo = values["i_lo"]
-                if i_lo is not None and i_lo > 0.05:
+                # Coming back from where it was thrown is no sign that the rate serves.
+                if i_lo is not None and i_lo > 0.05 and self.stood is None:
                     self.stable = lr if self.stable is None else max(lr, self.stable)
             self.before = lr
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from steersman.rules.features.panel import Panel
+from steersman.rules.lr_memory import LrMemory
 from steersman.rules.verdict import Verdict
 
 Value = float | bool | None
@@ -14,6 +15,9 @@ AFFINE_RISE = 3.0
 
 FLAT = 0.03
 """Nats per e-fold of steps below which a loss does not move: as in the rules of a plateau."""
+
+NOT_BACK = "it broke, was adjusted, and has not come back yet"
+"""The headline of a job in which nothing fires after that."""
 
 
 def headline(verdict: Verdict, broken: bool = False) -> str:
@@ -182,6 +186,27 @@ def quiet(verdict: Verdict, values: Mapping[str, Value], regime: str, needed: in
     elif affine is not None and affine > AFFINE_RISE:
         out.append("The loss has run away from its best; one that may be negative does not tell how bad that is.")
     return out
+
+
+def not_back(values: Mapping[str, Value], memory: LrMemory) -> list[str]:
+    """What is to be said of a job that broke, was adjusted and has not come back to its best loss."""
+    loss, stood, aim = values["loss_smooth"], memory.stood, memory.aim
+    if stood is None or loss is None:
+        return []
+    where = "" if memory.unstable is None else f" at a learning rate of {memory.unstable:.3g}"
+    restart = "" if aim is None else f": a restart at {aim:.3g} may be the shorter way"
+    return [
+        f"The job broke{where} and was adjusted; its loss, {loss:.4g}, has not come back to where it stood, "
+        f"{stood:.4g}. Weights that have been blown up may never come back{restart}."
+    ]
+
+
+def as_high(values: Mapping[str, Value], memory: LrMemory) -> list[str]:
+    """What is to be said of a job whose rate has been carried back up to what broke it."""
+    return [
+        f"The learning rate in force, {values['lr']:.3g}, is about as high as that at which it broke, "
+        f"{memory.unstable:.3g}, although it was cut."
+    ]
 
 
 def hardly_moves(values: Mapping[str, Value]) -> bool:

@@ -31,17 +31,19 @@ def ack(adjustment_id: str, state: str, step: int, factor: float = 0.5, message:
     return Acknowledgement(adjustment_id, 0, state, step, (0.1 * factor,), (0.1,), message, float(step))
 
 
-def lay_on(c: Control, step: int, *, foretold: float = 3.0, points: int = 10) -> Adjustment:
+def lay_on(c: Control, step: int, *, foretold: float = 3.0, points: int = 10, breaking: bool = False) -> Adjustment:
     """The job obeys the newest command; the comparison begins."""
-    return obeyed(c, c.take_commands()[-1], step, foretold=foretold, points=points)
+    return obeyed(c, c.take_commands()[-1], step, foretold=foretold, points=points, breaking=breaking)
 
 
-def obeyed(c: Control, command: Command, step: int, *, foretold: float = 3.0, points: int = 10) -> Adjustment:
+def obeyed(
+    c: Control, command: Command, step: int, *, foretold: float = 3.0, points: int = 10, breaking: bool = False
+) -> Adjustment:
     """The job obeys a command that was taken; the comparison begins."""
     c.acknowledge(ack(command.adjustment_id, "armed", -1), at(step))
     c.acknowledge(ack(command.adjustment_id, "applied", step, command.overlay.number), at(step))
     expected = Expectation((step, step + 100), (foretold, foretold), (foretold * 1.1, foretold * 1.1), 0.05)
-    c.put_on_probation(command.adjustment_id, expected, points)
+    c.put_on_probation(command.adjustment_id, expected, points, breaking=breaking)
     return c.find(command.adjustment_id)
 
 

@@ -54,7 +54,7 @@ class ScriptedEngine:
         state = FindingState.FIRING if self.firing else FindingState.RESOLVED
         summary = f"seen {self.seen}, sum {self.total!r}, notes {self.notes}"
         verdict = self.script.verdict.value
-        return Finding("scripted", state, Severity.CRITICAL, verdict, self.first, self.step, self.time, summary)
+        return Finding("scripted", state, self.script.severity, verdict, self.first, self.step, self.time, summary)
 
     def stopped(self) -> Sequence[StoppedRule]:
         slow = self.script.slow_at
@@ -93,6 +93,7 @@ class ScriptedEngine:
 class ScriptedRules:
     fire_at: frozenset[int] = frozenset()
     verdict: Verdict = Verdict.LR_TOO_HIGH
+    severity: Severity = Severity.CRITICAL
     factor: float = 0.5
     foretold: float | None = 3.0
     slow_at: int | None = None

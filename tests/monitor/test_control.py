@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 
 import pytest
-from tests.monitor.obedient_job import ack, at, control, diagnosis, lay_on, run_probation
+from tests.monitor.obedient_job import ack, at, control, diagnosis, lay_on, obeyed, run_probation
 
 from steersman.monitor.adjustment import (
+    Adjustment,
     AdjustmentKind,
     AdjustmentState,
     Overlay,
 )
-from steersman.monitor.control import Policy
+from steersman.monitor.control import Control, Policy
 from steersman.monitor.docket import UNDO
 from steersman.monitor.errors import NotFoundError, RefusedError
 from steersman.rules.verdict import RecommendedLR, Verdict
@@ -140,6 +142,31 @@ def test_a_cut_is_kept_unless_it_is_worse() -> None:
         assert judged.state is state
         assert "up to 3.3 was foretold without the change, 3 on average" in judged.detail
         assert c.in_force == (Overlay("factor", 0.5) if state is S.KEPT else Overlay())
+
+
+@pytest.mark.parametrize("loss", [3.4, 9.0])
+@pytest.mark.parametrize("known", ["when it was asked for", "when it was laid on"])
+def test_a_cut_of_a_job_that_was_breaking_is_judged_and_left_in_force(known: str, loss: float) -> None:
+    c = control()
+    c.consider(diagnosis(), at(20), breaking=known == "when it was asked for")
+    restarted = Control.from_json(
+        "run",
+        "attempt-1",
+        json.loads(json.dumps(c.to_json())),
+        [Adjustment.from_json(json.loads(json.dumps(a.to_json()))) for a in c.adjustments.values()],
+    )
+    c = restarted if known == "when it was asked for" else c
+    judged = run_probation(c, obeyed(c, c.pending_commands(0.0)[-1], 21, breaking=known == "when it was laid on"), loss)
+    assert judged.state is S.KEPT
+    assert "worse than foretold" in judged.detail
+    assert judged.detail.endswith("left in force: the job was breaking at the learning rate that it had before")
+    assert c.in_force == Overlay("factor", 0.5)
+
+
+def test_a_raise_of_a_job_that_was_breaking_is_taken_back_all_the_same() -> None:
+    c = control()
+    c.consider(diagnosis(2.0, Verdict.LR_TOO_LOW), at(20), breaking=True)
+    assert run_probation(c, lay_on(c, 21, breaking=True), 9.0).detail.startswith("being taken back: worse")
 
 
 def test_the_read_back_of_what_was_taken_back_follows_the_ramp_to_its_end() -> None:

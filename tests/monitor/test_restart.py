@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,20 @@ import pytest
 from tests.monitor.scripted_rules import ScriptedRules
 from tests.monitor.steered_job import SteeredJob
 
+from steersman.cli.report.ownstore import read_store
 from steersman.monitor.daemon import Daemon
 from steersman.monitor.errors import StoreError
 from steersman.monitor.ledger import LedgerEntry, verify
 from steersman.monitor.store import open_store
 from steersman.monitor.store.contract import Store, Unit
+from steersman.rules.finding import Severity
+from steersman.rules.readers import Wishes
 from steersman.v1 import types_pb2 as types
 
 Start = Callable[..., Awaitable[Daemon]]
 
-RULES = ScriptedRules(fire_at=frozenset({40, 260}), factor=0.5, foretold=3.0)
+RULES = ScriptedRules(fire_at=frozenset({40, 260}), factor=0.5, foretold=3.0, severity=Severity.WARNING)
+BREAKING = replace(RULES, severity=Severity.CRITICAL)
 
 
 def job(loss: Callable[[int, float], float], waits: tuple[int, ...], steps: int = 420) -> SteeredJob:
@@ -54,12 +60,18 @@ def everything(url: str) -> dict[str, Any]:
 
 
 async def _voyage(
-    start: Start, tmp_path: Path, steered: SteeredJob, name: str, seed: int | None, **settings: Any
+    start: Start,
+    tmp_path: Path,
+    steered: SteeredJob,
+    name: str,
+    seed: int | None,
+    rules: ScriptedRules = RULES,
+    **settings: Any,
 ) -> dict[str, Any]:
     running: list[Daemon] = []
 
     async def next_daemon() -> Daemon:
-        running.append(await start(RULES, store=name, clock=lambda: 2_000.0, **settings))
+        running.append(await start(rules, store=name, clock=lambda: 2_000.0, **settings))
         return running[-1]
 
     await steered.live(next_daemon, None if seed is None else random.Random(seed))
@@ -80,31 +92,47 @@ def worse(step: int, factor: float) -> float:
 
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
 @pytest.mark.parametrize(
-    ("loss", "waits", "states"),
+    ("rules", "loss", "waits", "states"),
     [
         # cut at 48, kept after its ramp of 4 and 64 points; cut again at 264, kept
-        (calmer, (48, 264), ["proposed", "approved", "armed", "applied", "probation", "kept"] * 2),
+        (RULES, calmer, (48, 264), ["proposed", "approved", "armed", "applied", "probation", "kept"] * 2),
         # cut at 48, worse at once: taken back after its ramp and a few points; the job ends before it hears of the next
         (
+            RULES,
             worse,
             (48, 64),
             ["proposed", "approved", "armed", "applied", "probation", "reverted", "proposed", "approved", "expired"],
         ),
+        # worse as well, but it was breaking before it was cut: both are left in force
+        (BREAKING, worse, (48, 264), ["proposed", "approved", "armed", "applied", "probation", "kept"] * 2),
     ],
 )
 async def test_killed_or_not_the_same_is_stored(
     start: Start,
     tmp_path: Path,
     seed: int,
+    rules: ScriptedRules,
     loss: Callable[[int, float], float],
     waits: tuple[int, ...],
     states: list[str],
 ) -> None:
-    calm = await _voyage(start, tmp_path, job(loss, waits), "calm.db", None)
-    killed = await _voyage(start, tmp_path, job(loss, waits), "killed.db", seed)
+    calm = await _voyage(start, tmp_path, job(loss, waits), "calm.db", None, rules)
+    killed = await _voyage(start, tmp_path, job(loss, waits), "killed.db", seed, rules)
     assert [LedgerEntry.parse(r.body).state for r in calm["ledger"]] == states
     for part in calm:
         assert killed[part] == calm[part], part
+
+
+@pytest.mark.parametrize(("loss", "waits"), [(calmer, (48, 264)), (worse, (48, 64))])
+async def test_a_look_into_the_store_finds_what_was_laid_on_and_taken_back(
+    start: Start, tmp_path: Path, loss: Callable[[int, float], float], waits: tuple[int, ...]
+) -> None:
+    stored = await _voyage(start, tmp_path, job(loss, waits), "s.db", None)
+    told = [(step, factor) for step, factor in json.loads(stored["snapshot"])["notes"]]
+    (run,) = read_store(tmp_path / "s.db", "s.db", Wishes())
+    assert list(run.adjustments) == told
+    assert len(told) == 2
+    assert any("adjusted at step 48" in note for note in run.notes)
 
 
 async def test_who_only_observes_stores_the_same_killed_or_not(start: Start, tmp_path: Path) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from steersman.rules import sentences
+from steersman.rules.backtest.outcome import outcome
 from steersman.rules.engine import Engine, JobFacts, load_pack
+from steersman.rules.recording import Recording
+from steersman.rules.replay import replay
 from steersman.rules.samples import Column, Samples
 from steersman.rules.verdict import Diagnosis, Verdict
 
@@ -166,3 +171,23 @@ def test_a_job_that_only_stood_still_when_it_was_cut_has_nothing_to_come_back_to
     engine.note_adjustment(200, 0.35)
     engine.feed(rows.rows(200, 500))
     assert engine.diagnose().headline != sentences.NOT_BACK
+
+
+def test_one_that_is_broken_again_is_told_where_it_stood() -> None:
+    engine, rows = thrown(200.0 * np.exp(np.minimum(np.arange(60) / 5.0, 6.0)))
+    engine.feed(rows.rows(120, len(rows)))
+    said = engine.diagnose()
+    assert said.verdict is Verdict.LR_TOO_HIGH
+    assert said.prescription is not None
+    assert any("has not come back to where it stood" in text for text in said.evidence_for)
+
+
+def test_what_our_own_hand_did_is_known_when_a_run_is_replayed() -> None:
+    engine, rows = thrown(COMING_BACK)
+    changes = [f.summary for f in engine.feed(rows.rows(120, len(rows)))]
+    recording = Recording("x", "x", "steersman", rows, JobFacts("AdamW"), adjustments=((120, 0.35),))
+    replayed = replay(recording, PACK)
+    assert replayed.diagnosis == engine.diagnose()
+    assert [f.summary for f in replayed.changes][-len(changes) :] == changes
+    assert replay(replace(recording, adjustments=()), PACK).diagnosis != engine.diagnose()
+    assert outcome(recording, PACK).verdict is engine.diagnose().verdict

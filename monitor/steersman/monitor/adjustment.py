@@ -156,6 +156,7 @@ class Adjustment:
         undo_by: who takes it back.
         undo_reason: why it is taken back.
         settled: whether the ramp is over.
+        breaking: whether the job was breaking when the daemon asked for it.
     """
 
     id: str
@@ -184,6 +185,7 @@ class Adjustment:
     undo_by: str = ""
     undo_reason: str = ""
     settled: bool = False
+    breaking: bool = False
 
     @property
     def own(self) -> bool:

@@ -90,8 +90,14 @@ class Control(Docket):
             ),
         )
 
-    def consider(self, diagnosis: Diagnosis, now: Moment) -> None:
-        """Propose what a diagnosis prescribes, as far as policy and limits let the daemon."""
+    def consider(self, diagnosis: Diagnosis, now: Moment, *, breaking: bool = False) -> None:
+        """Propose what a diagnosis prescribes, as far as policy and limits let the daemon.
+
+        Args:
+            diagnosis: with its prescription.
+            now: the last row.
+            breaking: whether a critical finding fires.
+        """
         prescription = diagnosis.prescription
         if prescription is None or self.policy is Policy.OBSERVE or self.exhausted or self.open() is not None:
             return
@@ -116,6 +122,7 @@ class Control(Docket):
             now,
             verdict=diagnosis.verdict.value,
         )
+        adjustment = replace(adjustment, breaking=breaking)
         if objection:
             adjustment = replace(adjustment, detail=f"held to the owner's limits: {objection}")
         self.acted_step = now.step
@@ -267,14 +274,24 @@ class Control(Docket):
 
     # ---------------------------------------------------------------- what is compared and kept
 
-    def put_on_probation(self, adjustment_id: str, expected: Expectation, points: int) -> None:
-        """Register what was foretold of the untouched curve, when an adjustment was laid on."""
+    def put_on_probation(
+        self, adjustment_id: str, expected: Expectation, points: int, *, breaking: bool = False
+    ) -> None:
+        """Register what was foretold of the untouched curve, when an adjustment was laid on.
+
+        Args:
+            adjustment_id: which.
+            expected: see `Expectation`.
+            points: how long it lasts.
+            breaking: whether a critical finding fires.
+        """
         adjustment = self.adjustments[adjustment_id]
         if adjustment.state is not S.APPLIED or adjustment.kind is AdjustmentKind.RELEASE:
             return
         raising = adjustment.total_factor > self._factor_before(adjustment)
         end_of_ramp = adjustment.applied_step + adjustment.over_steps
-        self.probation = Probation(adjustment_id, raising, end_of_ramp, points, expected)
+        spared = not raising and (adjustment.breaking or breaking)
+        self.probation = Probation(adjustment_id, raising, end_of_ramp, points, expected, spared)
 
     def to_json(self) -> dict[str, Any]:
         """What has to be stored beside the adjustments."""

@@ -24,7 +24,7 @@ from steersman.monitor.pace import Pace
 from steersman.monitor.probation import Expectation, spread, window
 from steersman.monitor.store.contract import EventRecord, JobRecord, LedgerRecord, Restored, RowsWrite
 from steersman.rules.budget import StoppedRule
-from steersman.rules.finding import Finding, FindingState
+from steersman.rules.finding import Finding, FindingState, Severity
 from steersman.rules.samples import Samples
 from steersman.rules.verdict import Diagnosis
 
@@ -432,7 +432,7 @@ class Job:
         if not any(f.state is FindingState.FIRING for f in self.engine.findings()):
             return
         now = Moment(int(part.steps[-1]), float(part.times[-1]), clock, self.gauges.own())
-        self.control.consider(self.engine.diagnose(), now)
+        self.control.consider(self.engine.diagnose(), now, breaking=_breaking(self.engine))
 
     def _note(self, step: int, adjustment_id: str, undo: bool, clock: float) -> None:
         adjustment = self.control.find(adjustment_id)
@@ -440,7 +440,8 @@ class Job:
         if not undo and adjustment.kind is not AdjustmentKind.RELEASE:
             points = window(self.facts.planned_steps, step)
             expected = self._expectation(engine, step, adjustment.over_steps + points)
-            self.control.put_on_probation(adjustment_id, expected, points)
+            breaking = engine is not None and _breaking(engine)
+            self.control.put_on_probation(adjustment_id, expected, points, breaking=breaking)
         if engine is not None:
             own = self.gauges.own()
             lr = own[0] if own else math.nan
@@ -453,3 +454,8 @@ class Job:
         if foretold is None:
             return Expectation.level(step, self.tail, noise)
         return replace(foretold, spread=noise)
+
+
+def _breaking(engine: JobEngine) -> bool:
+    """Whether a critical finding fires."""
+    return any(f.severity is Severity.CRITICAL and f.state is FindingState.FIRING for f in engine.findings())

@@ -120,6 +120,7 @@ class Diagnostician:
             against.append(sentences.unknown_value(verdict, values["lr"]))
         elif recommended is not None and prescription is None and not self._cut_before(values, behind):
             against.append(self._why_no_hand(verdict, values, behind, broken))
+        pro.extend(sentences.not_back(values, self.memory))
         return Diagnosis(
             verdict=verdict,
             confidence=round(confidence, 3),

@@ -21,6 +21,7 @@ class Recording:
         facts: what the log says of the job beside its rows.
         notes: what a reader guessed or left out, a sentence each.
         read_as: by series name (`step`, `loss`, `lr/GROUP`, …) the name that the log has for it.
+        adjustments: what our own hand did to its rate: the step, and the factor on what was in force.
     """
 
     source: str
@@ -30,3 +31,4 @@ class Recording:
     facts: JobFacts = field(default_factory=JobFacts)
     notes: tuple[str, ...] = ()
     read_as: Mapping[str, str] = field(default_factory=dict)
+    adjustments: tuple[tuple[int, float], ...] = ()

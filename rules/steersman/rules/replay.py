@@ -28,8 +28,16 @@ class Replay:
     diagnosis: Diagnosis
 
 
+def watcher(recording: Recording, pack: Pack) -> Engine:
+    """The engine that waits for the first row of a run, and knows what our own hand will do to it."""
+    engine = Engine(pack, recording.facts)
+    for step, factor in recording.adjustments:
+        engine.note_adjustment(step, factor)
+    return engine
+
+
 def replay(recording: Recording, pack: Pack) -> Replay:
     """Feed a run to an engine of its own. There is no hindsight: the engine is the one that watches live jobs."""
-    engine = Engine(pack, recording.facts)
+    engine = watcher(recording, pack)
     changes = engine.feed(recording.samples)
     return Replay(recording, engine, tuple(changes), engine.diagnose())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +45,7 @@ def read_store(path: Path, source: str, wishes: Wishes) -> list[Recording]:
     """
     try:
         from steersman.monitor.errors import StoreError
+        from steersman.monitor.laidon import laid_on
         from steersman.monitor.store.readonly import recorded
     except ModuleNotFoundError as error:
         raise ReadError(
@@ -54,14 +58,18 @@ def read_store(path: Path, source: str, wishes: Wishes) -> list[Recording]:
         raise ReadError("it is an SQLite database, but no store of Steersman's")
     runs = []
     try:
-        for job, series in recorded(path):
+        for each in recorded(path):
+            job, series = each.job, each.series
             if not series:
                 continue
             table = _table(series)
             known = {name: name for name in table.columns if is_role(name)} | {"step": "step", "time": "wall_time"}
             name = job.name if job.attempt == 1 else f"{job.name} (attempt {job.attempt})"
             log = Log(name, table, _facts(job.facts), known=known, exact=True)
-            runs.append(assemble(source, name, "steersman", log, wishes))
+            run = assemble(source, name, "steersman", log, wishes)
+            hands = tuple(laid_on(each.adjustments, each.ledger, partial(_own_lr, series)))
+            told = tuple(f"adjusted at step {step:,}: the learning rate x {factor:.3g}" for step, factor in hands)
+            runs.append(replace(run, adjustments=hands, notes=(*run.notes, *told)))
     except StoreError as error:
         raise ReadError(str(error)) from None
     if not runs:
@@ -84,6 +92,18 @@ def _table(series: Mapping[str, Samples]) -> Table:
             samples.times[shown].tolist(),
         )
     return from_points(placed)
+
+
+def _own_lr(series: Mapping[str, Samples], step: int) -> float:
+    """The job's own LR at a step: what the optimizer had before anything was laid on it."""
+    for name in ("own_lr/0", "lr/0"):
+        samples = series.get(name)
+        if samples is not None:
+            column = samples.columns[name]
+            before = np.flatnonzero(column.present & (samples.steps <= step))
+            if len(before):
+                return float(column.values[before[-1]])
+    return math.nan
 
 
 def _facts(said: Mapping[str, object]) -> JobFacts:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -11,12 +12,29 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from steersman.monitor.errors import StoreError
 from steersman.monitor.store import reader
-from steersman.monitor.store.contract import JobRecord
+from steersman.monitor.store.contract import JobRecord, LedgerRecord
 from steersman.rules.samples import Samples
 
 
-def recorded(path: Path) -> Iterator[tuple[JobRecord, dict[str, Samples]]]:
-    """Every attempt of every job, the oldest first, with the series of the lowest rank that has a loss.
+@dataclass(frozen=True)
+class Recorded:
+    """What a store has of one attempt.
+
+    Attributes:
+        job: the attempt.
+        series: by name, those of the lowest rank that has a loss.
+        adjustments: by id, the JSON of all adjustments of the job.
+        ledger: of this attempt, in order.
+    """
+
+    job: JobRecord
+    series: Mapping[str, Samples]
+    adjustments: Mapping[str, str]
+    ledger: Sequence[LedgerRecord]
+
+
+def recorded(path: Path) -> Iterator[Recorded]:
+    """Every attempt of every job, the oldest first.
 
     Raises:
         StoreError: it is no store, or of another version, or damaged.
@@ -25,7 +43,12 @@ def recorded(path: Path) -> Iterator[tuple[JobRecord, dict[str, Samples]]]:
     try:
         with engine.connect() as connection:
             for job in reversed(reader.jobs(connection, ended=True)):
-                yield job, _series(connection, job.attempt_id)
+                yield Recorded(
+                    job,
+                    _series(connection, job.attempt_id),
+                    reader.adjustments(connection, job.name),
+                    reader.ledger(connection, job.name, job.attempt_id),
+                )
     except SQLAlchemyError as error:
         cause = getattr(error, "orig", None) or error
         raise StoreError(f"no store of this Steersman's version, or damaged: {cause}") from None

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 from steersman.rules.backtest.labels import QUIET
 from steersman.rules.backtest.reach import Sight, Watch
-from steersman.rules.engine import CHECK_EVERY, Engine
+from steersman.rules.engine import CHECK_EVERY
 from steersman.rules.finding import FindingState
 from steersman.rules.packs import Pack
 from steersman.rules.recording import Recording
+from steersman.rules.replay import watcher
 from steersman.rules.verdict import Verdict
 
 
@@ -44,7 +45,7 @@ class Outcome:
 
 def outcome(recording: Recording, pack: Pack) -> Outcome:
     """Replay a run as its rows would have arrived; nothing is known of what comes after a row."""
-    engine = Engine(pack, recording.facts)
+    engine = watcher(recording, pack)
     samples = recording.samples
     fired: dict[str, list[int]] = {}
     named: dict[Verdict, list[int]] = {}

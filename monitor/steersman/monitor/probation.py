@@ -96,8 +96,8 @@ class Probation:
     above the upper bound are borne while the probation lasts, and none at its end.
 
     A job that was breaking when its LR was cut goes on breaking for a while, and nothing was foretold of that. To go
-    back up is to go back to what broke it: on fresh seeds of the tuning half taking such cuts back harmed 18 of 702
-    jobs and helped 392, leaving them in force harmed 14 and helped 399 (`benchmarks.diagnosis.probations`).
+    back up is to go back to what broke it: on fresh seeds of the tuning half taking such cuts back harmed 14 of 702
+    jobs and helped 393, leaving them in force harmed 12 and helped 401 (`benchmarks.diagnosis.probations`).
 
     Attributes:
         adjustment_id: which adjustment.

@@ -13,7 +13,6 @@ from benchmarks.diagnosis.peers.policies import Hold, Steersman
 from benchmarks.diagnosis.trial import try_all
 
 from steersman.rules.facts import JobFacts
-from steersman.rules.finding import FindingState, Severity
 
 OCTAVES = (0, 1, 2, 3, 4, 5, 6)
 SEEDS = (81, 82, 83, 84, 85, 86)
@@ -25,10 +24,7 @@ class Once(Steersman):
     def by(self, prescribed: float, asked: float | None) -> float:
         """See `Steersman`."""
         cut = any(factor < 1.0 for _, factor, *_ in self.actions)
-        return prescribed if prescribed > 1.0 or not cut or self._broken() else 1.0
-
-    def _broken(self) -> bool:
-        return any(f.severity is Severity.CRITICAL and f.state is FindingState.FIRING for f in self.engine.findings())
+        return prescribed if prescribed > 1.0 or not cut or self.breaking() else 1.0
 
 
 def ways(said: JobFacts) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from steersman.monitor.docket import OWN_RAMP_STEPS
 from steersman.monitor.probation import Expectation, Judgement, Probation, spread, window
 from steersman.monitor.rulebook import RulebookEngine
 from steersman.rules.facts import JobFacts
-from steersman.rules.finding import FindingState, Severity
+from steersman.rules.finding import FindingState
 from steersman.rules.samples import Samples
 from steersman.rules.verdict import Verdict
 
@@ -45,8 +45,6 @@ class Judged(Steersman):
         self._tail: deque[float] = deque(maxlen=TAIL)
         self._probation: Probation | None = None
         self._undo = 1.0
-        self._spared = False
-        self.taken_back = 0
 
     def see(self, step: int, loss: float, validation: float | None) -> None:
         """See `Policy`."""
@@ -79,19 +77,15 @@ class Judged(Steersman):
         expected = Expectation.level(step, self._tail, noise) if told is None else replace(told, spread=noise)
         self._undo = before
         raising = factor > 1.0
-        self._spared = not raising and (not self._cuts or (not self._breaking and self._breaks()))
-        self._probation = Probation(str(step), raising, step + 1 + over, points, expected)
-
-    def _breaks(self) -> bool:
-        return any(f.severity is Severity.CRITICAL and f.state is FindingState.FIRING for f in self.engine.findings())
+        spared = not raising and (not self._cuts or (not self._breaking and self.breaking()))
+        self._probation = Probation(str(step), raising, step + 1 + over, points, expected, spared)
 
     def _judge(self, step: int, judgement: Judgement | None) -> None:
         if judgement is None:
             return
         self._probation = None
-        if judgement.keep or self._spared:
+        if judgement.keep:
             return
-        self.taken_back += 1
         now = self.ramp.target
         self.ramp = Ramp(self._undo, step + 1, OWN_RAMP_STEPS, self.ramp.factor)
         if math.isfinite(self._undo / now):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
+import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -133,6 +135,12 @@ async def test_a_look_into_the_store_finds_what_was_laid_on_and_taken_back(
     assert list(run.adjustments) == told
     assert len(told) == 2
     assert any("adjusted at step 48" in note for note in run.notes)
+    with contextlib.closing(sqlite3.connect(tmp_path / "s.db")) as connection, connection:
+        connection.execute("update ledger set body = '{}'")
+    (damaged,) = read_store(tmp_path / "s.db", "s.db", Wishes())
+    assert damaged.adjustments == ()
+    assert len(damaged.samples) == len(run.samples)
+    assert any("what Steersman did to its learning rate is not known" in note for note in damaged.notes)
 
 
 async def test_who_only_observes_stores_the_same_killed_or_not(start: Start, tmp_path: Path) -> None:

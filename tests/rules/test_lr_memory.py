@@ -162,15 +162,24 @@ def test_a_rate_that_is_carried_up_to_what_broke_the_job_is_told() -> None:
     assert any("as high as that at which it broke" in text for text in said.evidence_for)
 
 
-def test_a_job_that_only_stood_still_when_it_was_cut_has_nothing_to_come_back_to() -> None:
+@pytest.mark.parametrize("thrown_to", [1.1, 20.0])
+def test_only_a_job_that_was_thrown_has_something_to_come_back_to(thrown_to: float) -> None:
+    """Two jobs that break, one a little above where it stood; neither comes back."""
     rng = np.random.default_rng(5)
-    loss = np.r_[np.full(200, 4.0), 4.0 * np.arange(1, 301) ** -0.2] * np.exp(0.05 * rng.standard_normal(500))
+    n = 400
+    loss = np.r_[np.full(60, 4.0), np.full(n - 60, 4.0 * thrown_to)] * np.exp(0.02 * rng.standard_normal(n))
+    loss[60:120] = np.maximum(loss[60:120], 4.0 * np.exp(np.arange(60) / 20.0)) if thrown_to > 2.0 else loss[60:120]
+    columns = {"loss": Column.full(loss), "lr/0": Column.full(np.full(n, 0.1))}
+    columns["hypergrad_cos"] = Column.full(-0.02 + 0.02 * rng.standard_normal(n))
+    columns["update_norm"], columns["weight_norm"] = Column.full(np.full(n, 3.0)), Column.full(np.full(n, 10.0))
+    rows = Samples(np.arange(n), np.zeros(n), columns)
     engine = Engine(PACK, JobFacts("AdamW"))
-    rows = Samples(np.arange(500), np.zeros(500), {"loss": Column.full(loss), "lr/0": Column.full(np.full(500, 0.1))})
     engine.feed(rows.rows(0, 200))
+    assert engine.diagnose().verdict is Verdict.LR_TOO_HIGH
     engine.note_adjustment(200, 0.35)
-    engine.feed(rows.rows(200, 500))
-    assert engine.diagnose().headline != sentences.NOT_BACK
+    engine.feed(rows.rows(200, n))
+    told = any("has not come back to where it stood" in text for text in engine.diagnose().evidence_for)
+    assert told is (thrown_to > 2.0)
 
 
 def test_one_that_is_broken_again_is_told_where_it_stood() -> None:

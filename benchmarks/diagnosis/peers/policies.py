@@ -10,6 +10,7 @@ import numpy.typing as npt
 from benchmarks.diagnosis.listen import pack
 
 from steersman.rules.engine import Engine, JobFacts
+from steersman.rules.finding import FindingState, Severity
 from steersman.rules.samples import Samples
 
 Floats = npt.NDArray[np.float64]
@@ -138,6 +139,10 @@ class Steersman:
     def see(self, step: int, loss: float, validation: float | None) -> None:
         """See `Policy`."""
         self.ramp.see(step, loss, validation)
+
+    def breaking(self) -> bool:
+        """Whether a critical finding fires."""
+        return any(f.severity is Severity.CRITICAL and f.state is FindingState.FIRING for f in self.engine.findings())
 
     def by(self, prescribed: float, asked: float | None) -> float:
         """The factor to act on, from what is prescribed and what is recommended over the rate in force."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+from steersman.monitor import jsonfloat
 from steersman.monitor.adjustment import Adjustment, AdjustmentState
+from steersman.monitor.ledger import LedgerEntry
 from steersman.monitor.store.contract import LedgerRecord
 
 
@@ -19,21 +20,23 @@ def laid_on(
         adjustments: by id, their JSON.
         ledger: of one attempt.
         own_lr: the job's own LR at a step, NaN where it is not known.
+
+    Raises:
+        ValueError: what was written down is damaged.
     """
     found = []
     on: dict[str, float] = {}
     for record in ledger:
-        said = json.loads(record.body)
-        known, state, step = adjustments.get(said["adjustment_id"]), said["state"], said["step"]
-        if known is None:
-            continue
-        if state == AdjustmentState.APPLIED:
-            adjustment, lr = Adjustment.from_json(json.loads(known)), own_lr(step)
+        entry = LedgerEntry.parse(record.body)
+        known = adjustments.get(entry.adjustment_id)
+        if entry.state == AdjustmentState.APPLIED and known is not None:
+            adjustment, lr = Adjustment.from_json(jsonfloat.loads(known)), own_lr(entry.step)
             factor = adjustment.overlay.factor(lr) / adjustment.previous.factor(lr)
             on[adjustment.id] = factor
-        elif state == AdjustmentState.REVERTED and said["adjustment_id"] in on:
-            factor = 1.0 / on.pop(said["adjustment_id"])
+        elif entry.state == AdjustmentState.REVERTED and entry.adjustment_id in on:
+            factor = 1.0 / on.pop(entry.adjustment_id)
         else:
             continue
-        found.append((step, factor))
-    return [(step, factor) for step, factor in found if not math.isnan(factor)]
+        if not math.isnan(factor):
+            found.append((entry.step, factor))
+    return found

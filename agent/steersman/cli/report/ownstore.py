@@ -67,9 +67,13 @@ def read_store(path: Path, source: str, wishes: Wishes) -> list[Recording]:
             name = job.name if job.attempt == 1 else f"{job.name} (attempt {job.attempt})"
             log = Log(name, table, _facts(job.facts), known=known, exact=True)
             run = assemble(source, name, "steersman", log, wishes)
-            hands = tuple(laid_on(each.adjustments, each.ledger, partial(_own_lr, series)))
-            told = tuple(f"adjusted at step {step:,}: the learning rate x {factor:.3g}" for step, factor in hands)
-            runs.append(replace(run, adjustments=hands, notes=(*run.notes, *told)))
+            try:
+                hands = laid_on(each.adjustments, each.ledger, partial(_own_lr, series))
+            except ValueError as error:
+                hands, told = [], [f"what Steersman did to its learning rate is not known: {error}"]
+            else:
+                told = [f"adjusted at step {step:,}: the learning rate x {factor:.3g}" for step, factor in hands]
+            runs.append(replace(run, adjustments=tuple(hands), notes=(*run.notes, *told)))
     except StoreError as error:
         raise ReadError(str(error)) from None
     if not runs:
